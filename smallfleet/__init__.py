@@ -1,0 +1,1 @@
+"""smallfleet: infrastructure as code for a handful of small VMs, on pyinfra."""
