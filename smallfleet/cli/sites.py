@@ -1,0 +1,78 @@
+"""`fleet lab sites`: ask every site of the fleet in the lab, as a visitor would, and show what it answered."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import dns.exception
+import dns.resolver
+import typer
+import urllib3
+from rich.console import Console
+from rich.table import Table
+
+from smallfleet.inventory import load_inventory
+from smallfleet.lab.descriptor import Lab
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one site answered to GET / over HTTPS. `seconds` is the whole request with its handshake."""
+
+    role: str
+    url: str
+    address: str | None
+    status: int | None
+    seconds: float | None
+    error: str | None
+    curl: str
+
+
+def ask(role: str, domain: str, lab: Lab) -> Answer:
+    """Resolve `domain` by the lab's DNS and ask it, verifying its certificate against the lab's CA."""
+    url = f"https://{domain}/"
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers = [lab.resolver]
+    try:
+        address = resolver.resolve(domain, "A", lifetime=5)[0].to_text()
+    except dns.exception.DNSException as error:
+        return Answer(role, url, None, None, None, f"does not resolve: {error}", "")
+    curl = f"curl --cacert {lab.ca} --resolve {domain}:443:{address} {url}"
+    started = time.monotonic()
+    try:
+        with urllib3.HTTPSConnectionPool(
+            address, 443, server_hostname=domain, assert_hostname=domain, ca_certs=str(lab.ca), retries=False, timeout=10
+        ) as pool:
+            response = pool.request("GET", "/", headers={"Host": domain})
+    except urllib3.exceptions.HTTPError as error:
+        return Answer(role, url, address, None, None, str(error), curl)
+    return Answer(role, url, address, response.status, round(time.monotonic() - started, 3), None, curl)
+
+
+def sites(
+    inventory: Annotated[Path, typer.Argument(help="The inventory whose sites to ask.")] = Path("inventory/lab.py"),
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, with how to reach each site.")] = False,
+) -> None:
+    """Ask every site and show its address, status and time; status 1 unless all answer 200."""
+    fleet = load_inventory(inventory)
+    lab = Lab.load(fleet.lab_name)
+    apps = [(name, role.domain) for name, role in fleet.roles.items() if role.kind == "app"]
+    with ThreadPoolExecutor(max_workers=len(apps) or 1) as pool:
+        answers = list(pool.map(lambda app: ask(*app, lab), apps))
+    if as_json:
+        typer.echo(json.dumps([asdict(answer) for answer in answers], indent=2))
+    else:
+        table = Table("site", "address", "droplet", "status", "time")
+        for answer in answers:
+            status = f"[green]{answer.status}[/green]" if answer.status == 200 else f"[red]{answer.status or answer.error}[/red]"
+            table.add_row(
+                answer.role, answer.url, answer.address or "–", status, f"{answer.seconds * 1000:.0f} ms" if answer.seconds else "–"
+            )
+        Console().print(table)
+    if any(answer.status != 200 for answer in answers):
+        raise typer.Exit(1)
