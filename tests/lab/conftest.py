@@ -1,0 +1,101 @@
+"""Real droplets for tests: one lab for the whole fleet, made once a session and gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(item.fspath).is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.lab)
+
+
+class Workplace:
+    """A copy of the owner's rooms in which a test may edit, and a lab that its commands run against."""
+
+    def __init__(self, directory: Path, lab: str) -> None:
+        self.directory = directory
+        self.lab = lab
+        for room in ("inventory", "roles", "templates", "deploys"):
+            shutil.copytree(PROJECT / room, directory / room)
+
+    def run(self, *words: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+        """Run a command of the venv in this workplace; its whole output is in the failure when `check` fails."""
+        environment = {**os.environ, "SMALLFLEET_LAB": self.lab, "PYINFRA_PROGRESS": "off"}
+        done = subprocess.run(
+            [str(BIN / words[0]), *words[1:]],
+            cwd=self.directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode:
+            pytest.fail(
+                f"{' '.join(words)} ended {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-12000:]}",
+                pytrace=False,
+            )
+        return done
+
+    def deploy(self, inventory: str, deploy: str, *words: str) -> dict[str, list[str]]:
+        """Run a deploy with -y; returns {droplet: [names of the operations that changed it]}."""
+        done = self.run("pyinfra", "--json", inventory, deploy, "-y", *words)
+        return changes_by_droplet(json.loads(done.stdout[done.stdout.index("{") :]))
+
+    def sites(self, inventory: str) -> list[dict]:
+        return json.loads(self.run("fleet", "lab", "sites", inventory, "--json", check=False).stdout or "[]")
+
+    def ssh(self, droplet: str, command: str, check: bool = True) -> str:
+        return self.run("fleet", "lab", "ssh", droplet, "--name", self.lab, command, check=check).stdout
+
+
+def changes_by_droplet(printed: dict) -> dict[str, list[str]]:
+    """The operations that changed each droplet, from what `pyinfra --json -y` prints; every droplet has a key."""
+    changes: dict[str, list[str]] = {}
+    for operation in printed["results"]["operations"]:
+        assert not operation["error"], f"{operation['name']} failed on {operation['error']}"
+        for droplet in operation["success"]:
+            changes.setdefault(droplet, []).append(operation["name"])
+        for droplet in operation["no_change"]:
+            changes.setdefault(droplet, [])
+    return changes
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Wait until `condition()` holds; fails with `what` after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"not within {seconds:.0f} s: {what}", pytrace=False)
+        time.sleep(0.2)
+
+
+def workplace(directory: Path, lab: str) -> Iterator[Workplace]:
+    place = Workplace(directory, lab)
+    place.run("fleet", "lab", "up", "--name", lab, timeout=1200)
+    try:
+        yield place
+    finally:
+        place.run("fleet", "lab", "down", "--name", lab)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """The eight droplets of inventory/lab.py, provisioned by deploys/site.py from nothing."""
+    for place in workplace(tmp_path_factory.mktemp("fleet"), f"test{os.getpid()}"):
+        place.deploy("inventory/lab.py", "deploys/site.py")
+        yield place
