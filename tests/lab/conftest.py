@@ -33,7 +33,7 @@ class Workplace:
             shutil.copytree(PROJECT / room, directory / room)
 
     def run(self, *words: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
-        """Run a command of the venv in this workplace; its whole output is in the failure when `check` fails."""
+        """Run a command of the venv in this workplace; a failure shows its output."""
         environment = {**os.environ, "SMALLFLEET_LAB": self.lab, "PYINFRA_PROGRESS": "off"}
         done = subprocess.run(
             [str(BIN / words[0]), *words[1:]],
@@ -64,7 +64,7 @@ class Workplace:
 
 
 def changes_by_droplet(printed: dict) -> dict[str, list[str]]:
-    """The operations that changed each droplet, from what `pyinfra --json -y` prints; every droplet has a key."""
+    """The operations that changed each droplet, from the output of `pyinfra --json -y`."""
     changes: dict[str, list[str]] = {}
     for operation in printed["results"]["operations"]:
         assert not operation["error"], f"{operation['name']} failed on {operation['error']}"
