@@ -46,7 +46,13 @@ def ask(role: str, domain: str, lab: Lab) -> Answer:
     started = time.monotonic()
     try:
         with urllib3.HTTPSConnectionPool(
-            address, 443, server_hostname=domain, assert_hostname=domain, ca_certs=str(lab.ca), retries=False, timeout=10
+            address,
+            443,
+            server_hostname=domain,
+            assert_hostname=domain,
+            ca_certs=str(lab.ca),
+            retries=False,
+            timeout=10,
         ) as pool:
             response = pool.request("GET", "/", headers={"Host": domain})
     except urllib3.exceptions.HTTPError as error:
@@ -55,8 +61,12 @@ def ask(role: str, domain: str, lab: Lab) -> Answer:
 
 
 def sites(
-    inventory: Annotated[Path, typer.Argument(help="The inventory whose sites to ask.")] = Path("inventory/lab.py"),
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, with how to reach each site.")] = False,
+    inventory: Annotated[Path, typer.Argument(help="The inventory whose sites to ask.")] = Path(
+        "inventory/lab.py"
+    ),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Machine-readable, with how to reach each site.")
+    ] = False,
 ) -> None:
     """Ask every site and show its address, status and time; status 1 unless all answer 200."""
     fleet = load_inventory(inventory)
@@ -69,9 +79,17 @@ def sites(
     else:
         table = Table("site", "address", "droplet", "status", "time")
         for answer in answers:
-            status = f"[green]{answer.status}[/green]" if answer.status == 200 else f"[red]{answer.status or answer.error}[/red]"
+            status = (
+                f"[green]{answer.status}[/green]"
+                if answer.status == 200
+                else f"[red]{answer.status or answer.error}[/red]"
+            )
             table.add_row(
-                answer.role, answer.url, answer.address or "–", status, f"{answer.seconds * 1000:.0f} ms" if answer.seconds else "–"
+                answer.role,
+                answer.url,
+                answer.address or "–",
+                status,
+                f"{answer.seconds * 1000:.0f} ms" if answer.seconds else "–",
             )
         Console().print(table)
     if any(answer.status != 200 for answer in answers):
