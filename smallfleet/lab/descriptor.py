@@ -1,125 +1,179 @@
-"""A lab described: where its parts answer, where its files lie."""
+"""What a lab is: `lab.json` in its directory, and where its things are."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smallfleet.lab.errors import LabError
+from smallfleet.lab.run import run
 
 LABS = Path("/var/lib/smallfleet/labs")
 RUNTIME = Path("/run/smallfleet")
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])?")
 
 
-def lab_name(name: str | None = None) -> str:
-    """The lab that is meant: `name`, else $SMALLFLEET_LAB, else "demo"."""
-    return name or os.environ.get("SMALLFLEET_LAB") or "demo"
+def default_name() -> str:
+    """The lab that is meant when none is named: $SMALLFLEET_LAB, else "demo"."""
+    return os.environ.get("SMALLFLEET_LAB") or "demo"
+
+
+def check_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise LabError(
+            f"{name!r} cannot be a lab's name: use up to 30 of a-z, 0-9 and -, no - at either end."
+        )
+    return name
 
 
 @dataclass(frozen=True)
 class Lab:
-    """One lab. Kept in lab.json (0600: it holds the API's token) in the lab's directory."""
+    """One lab. `index` (1 to 254) gives its address range; all paths are absolute."""
 
     name: str
-    index: int  # 0..199: the third byte of its public range
-    port: int  # of the API, on loopback
+    index: int
+    api: str
     token: str
+    namespace: str
+    public_range: str
+    gateway: str
+    resolver: str
+    acme: str
+    mongodb_archive: str
+    mongodb_key: str
+    git: str
+    ssh_key: str
+    ca: str
+    known_hosts: str
+    secrets: str
+    directory: str
+
+    @classmethod
+    def load(cls, name: str | None = None) -> Lab:
+        """Read the description of lab `name` (default: `default_name()`)."""
+        name = check_name(name or default_name())
+        path = LABS / name / "lab.json"
+        try:
+            return cls(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise LabError(f"There is no lab {name!r}. Start it with: fleet lab up --name {name}") from None
+        except PermissionError:
+            raise LabError(f"{path} is for root alone. Run this as root (sudo).") from None
+        except (ValueError, TypeError) as error:
+            raise LabError(
+                f"{path} is damaged ({error}). Remove the lab: fleet lab down --name {name}"
+            ) from None
+
+    def save(self) -> None:
+        """Write `lab.json`, readable by root alone."""
+        write_private(self.path / "lab.json", json.dumps(asdict(self), indent=2) + "\n")
 
     @property
-    def directory(self) -> Path:
-        return LABS / self.name
+    def path(self) -> Path:
+        return Path(self.directory)
 
     @property
     def runtime(self) -> Path:
         return RUNTIME / self.name
 
     @property
-    def namespace(self) -> str:
-        return f"sf-{self.name}"
-
-    @property
-    def api(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v2/"
-
-    @property
-    def public_range(self) -> str:
-        return f"198.18.{self.index}.0/24"
-
-    @property
-    def gateway(self) -> str:
-        return f"198.18.{self.index}.1"
-
-    @property
-    def resolver(self) -> str:
-        return self.gateway
-
-    @property
-    def acme(self) -> str:
-        return f"https://{self.gateway}:14000/dir"
-
-    @property
-    def mongodb_archive(self) -> str:
-        return f"http://{self.gateway}/mongodb"
-
-    @property
-    def mongodb_key(self) -> str:
-        return f"{self.mongodb_archive}/key.asc"
-
-    @property
-    def git(self) -> str:
-        return f"git://{self.gateway}/"
-
-    @property
-    def ssh_key(self) -> Path:
-        return self.directory / "id_ed25519"
-
-    @property
-    def ca(self) -> Path:
-        return self.directory / "ca.pem"
-
-    @property
-    def known_hosts(self) -> Path:
-        return self.directory / "known_hosts"
-
-    @property
-    def secrets(self) -> Path:
-        return self.directory / "secrets.age"
-
-    def save(self) -> None:
-        """Write lab.json; atomic, readable by root alone."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = self.directory / "lab.json.new"
-        aside.touch(mode=0o600)
-        aside.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        aside.replace(self.directory / "lab.json")
-
-    @classmethod
-    def load(cls, name: str | None = None) -> Lab:
-        """The lab called `name` (see `lab_name`); `LabError` if there is none."""
-        name = lab_name(name)
-        try:
-            return cls(**json.loads((LABS / name / "lab.json").read_text()))
-        except FileNotFoundError:
-            raise LabError(f"there is no lab called {name}. Make it: fleet lab up --name {name}") from None
-        except PermissionError:
-            raise LabError(
-                f"the lab {name} belongs to root. Run the command with sudo, or as root."
-            ) from None
-
-    @classmethod
-    def all(cls) -> list[Lab]:
-        """Every lab that has a descriptor, by name."""
-        return [cls.load(file.parent.name) for file in sorted(LABS.glob("*/lab.json"))]
+    def port(self) -> int:
+        """The API's TCP port on 127.0.0.1."""
+        return int(self.api.split(":")[2].split("/")[0])
 
 
-def free_index() -> int:
-    """The lowest index that no lab on this machine has."""
-    taken = {lab.index for lab in Lab.all()}
-    for index in range(200):
-        if index not in taken:
-            return index
-    raise LabError(
-        "200 labs are up, which is all the addresses there are. End one: fleet lab down --name NAME"
+def describe(name: str, index: int, port: int, token: str) -> Lab:
+    """The description of a lab from what is chosen for it."""
+    directory = LABS / name
+    gateway = f"198.18.{index}.1"
+    return Lab(
+        name=name,
+        index=index,
+        api=f"http://127.0.0.1:{port}/v2/",
+        token=token,
+        namespace=f"sf-{name}",
+        public_range=f"198.18.{index}.0/24",
+        gateway=gateway,
+        resolver=gateway,
+        acme=f"https://{gateway}:14000/dir",
+        mongodb_archive=f"http://{gateway}/mongodb",
+        mongodb_key=f"http://{gateway}/mongodb/key.asc",
+        git=f"git://{gateway}/",
+        ssh_key=str(directory / "id_ed25519"),
+        ca=str(directory / "ca.pem"),
+        known_hosts=str(directory / "known_hosts"),
+        secrets=str(directory / "secrets.age"),
+        directory=str(directory),
     )
+
+
+def make(name: str) -> Lab:
+    """Describe lab `name` on disk: a new one, or the kept one with a port that is free now.
+
+    Call with `exclusive()` held: the index is chosen among those that no other lab has.
+    """
+    directory = LABS / name
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o711)
+    if (directory / "lab.json").exists():
+        old = Lab.load(name)
+        lab = describe(name, old.index, _free_port(old.port), old.token)
+    else:
+        lab = describe(name, _free_index(), _free_port(), "dop_v1_" + secrets.token_hex(32))
+    lab.save()
+    if not Path(lab.ssh_key).exists():
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab-{name}", "-f", lab.ssh_key)
+    return lab
+
+
+def known() -> list[str]:
+    """The names of all labs that have a directory."""
+    return sorted(path.parent.name for path in LABS.glob("*/lab.json"))
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Hold the lock that orders what labs share: indexes, ip_forward, clearing up."""
+    RUNTIME.mkdir(mode=0o711, parents=True, exist_ok=True)
+    # Outside RUNTIME's content on purpose: the directory goes with the last lab, the lock must not.
+    with Path("/run/lock/smallfleet.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        RUNTIME.mkdir(mode=0o711, parents=True, exist_ok=True)
+        yield
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file by one that only root can read, never half written."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
+    partial.touch(mode=0o600)
+    partial.chmod(0o600)
+    partial.write_text(text)
+    partial.rename(path)
+
+
+def _free_index() -> int:
+    used = {Lab.load(name).index for name in known()}
+    links = {link["ifname"] for link in json.loads(run("ip", "-json", "link"))}
+    for index in range(1, 255):
+        if index not in used and f"sf{index}" not in links:
+            return index
+    raise LabError("All 254 address ranges are taken by labs. Remove some: fleet lab down --name NAME")
+
+
+def _free_port(wish: int = 0) -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on, `wish` if that is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wish))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -45,7 +45,6 @@ def router_table(
         if allowed:
             borders.append(f'iifname "v{id}" {allowed}goto firewalls')
         borders.append(f'iifname "v{id}" drop')
-        borders.append(f'oifname "v{id}" drop')
         if id in rules_of:
             for device in (f"p{id}", f"v{id}"):
                 jumps.append(f'iifname "{device}" jump from{id}')
@@ -72,6 +71,7 @@ table inet lab {{
         type filter hook forward priority filter; policy accept;
         {newline.join(spoofed)}
         {newline.join(borders)}
+        oifname "v*" drop
         goto firewalls
     }}
     chain input {{

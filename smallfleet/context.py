@@ -1,0 +1,94 @@
+"""What a deploy script asks about the droplet it runs for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from smallfleet.errors import FleetError
+from smallfleet.model.fleet import Droplet, Fleet
+from smallfleet.model.roles import AppRole, Role
+from smallfleet.secrets import Secret
+
+
+class Addresses(TypedDict):
+    """A droplet's IPv4 addresses."""
+
+    public: str
+    private: str
+
+
+class Context:
+    """One droplet in its fleet, as the deploys see it."""
+
+    def __init__(self, host: Any, fleet: Fleet, droplet: Droplet) -> None:
+        self.host, self.fleet, self.droplet = host, fleet, droplet
+        self.roles: list[str] = fleet.roles_of(droplet)  # in the order they are deployed
+
+    @classmethod
+    def of(cls, host: Any) -> Context:
+        """The context of a pyinfra host of a fleet's inventory; `FleetError` for any other host."""
+        fleet, droplet = host.data.get("fleet"), host.data.get("droplet")
+        if not isinstance(fleet, Fleet) or not isinstance(droplet, Droplet):
+            raise FleetError(
+                f"{host.name} is no droplet of a fleet. The deploys run on an inventory that ends in\n"
+                "  globals().update(fleet.groups())"
+            )
+        return cls(host, fleet, droplet)
+
+    def has(self, role: str) -> bool:
+        """Whether the droplet has the role `role`, or any role of that kind."""
+        return role in self.roles or any(self.fleet.roles[name].kind == role for name in self.roles)
+
+    def role(self, name: str) -> Any:
+        """The role `name` of the fleet (its model: `roles.NginxRole` and so on), wherever it is placed."""
+        try:
+            return self.fleet.roles[name]
+        except KeyError:
+            raise FleetError(f"the fleet {self.fleet.name} has no role {name}") from None
+
+    @property
+    def apps(self) -> list[AppRole]:
+        """The apps on this droplet."""
+        return [role for role in self._roles() if isinstance(role, AppRole)]
+
+    def _roles(self) -> list[Role]:
+        return [self.fleet.roles[name] for name in self.roles]
+
+    def secret(self, name: str) -> Secret:
+        """A secret that this droplet needs; `FleetError` if it needs none of that name, or it is not set."""
+        from smallfleet.secrets.needed import secrets_of
+
+        if name not in secrets_of(self.fleet, self.roles):
+            raise FleetError(
+                f"{self.droplet.name} has no role that needs the secret {name}, so it does not get it"
+            )
+        secrets = self.fleet.open_secrets()
+        if name not in secrets:
+            raise FleetError(f"the secret {name} is not set: fleet secrets set {self.fleet.inventory} {name}")
+        return secrets[name]
+
+    @property
+    def addresses(self) -> Mapping[str, Addresses]:
+        """Every droplet's addresses by name: the host's data `addresses` if it is set, else what the connector found."""
+        return self.host.data.get("addresses") or self.host.connector.addresses()
+
+    @property
+    def public_address(self) -> str:
+        return self._addresses_of(self.droplet.name)["public"]
+
+    @property
+    def private_address(self) -> str:
+        return self._addresses_of(self.droplet.name)["private"]
+
+    def private_addresses_of(self, role: str) -> list[str]:
+        """The private addresses of the droplets that have `role`, in the inventory's order."""
+        return [self._addresses_of(droplet.name)["private"] for droplet in self.fleet.droplets_of(role)]
+
+    def _addresses_of(self, name: str) -> Addresses:
+        try:
+            return self.addresses[name]
+        except KeyError:
+            raise FleetError(
+                f"the droplet {name} has no addresses: it does not exist yet. Deploy it first."
+            ) from None

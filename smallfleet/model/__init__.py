@@ -1,0 +1,1 @@
+"""What the owner asks for: the fleet, its droplets and its roles, as pydantic models."""

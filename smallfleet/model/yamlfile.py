@@ -1,0 +1,76 @@
+"""YAML files that remember on which line each value stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Where = tuple[str | int, ...]
+
+
+@dataclass
+class YamlFile:
+    """One file's mapping, and the line (from 1) of each key and item by its path, such as ("app", "secrets", 0)."""
+
+    path: Path
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Where, int] = field(default_factory=dict)
+
+    def at(self, where: Iterable[str | int] = ()) -> str:
+        """`file:line` of the value at `where`, or of the nearest mapping around it that is in the file."""
+        place = tuple(where)
+        while place and place not in self.lines:
+            place = place[:-1]
+        return f"{self.path}:{self.lines.get(place, 1)}"
+
+
+def read_yaml(path: Path, problems: list[str]) -> YamlFile | None:
+    """Read a mapping; what is wrong is added to `problems`, and None returned when there is no mapping to go on with."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
+        return None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        problems.append(f"{path}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}")
+        return None
+    except yaml.YAMLError as error:
+        problems.append(f"{path}: not YAML: {error}")
+        return None
+    if not isinstance(node, yaml.MappingNode):
+        problems.append(f"{path}:1: should be a mapping that starts with kind:")
+        return None
+    file = YamlFile(path)
+    before = len(problems)
+    _walk(node, (), file, problems)
+    if len(problems) > before:
+        return None
+    file.data = yaml.safe_load(text)
+    return file
+
+
+def _walk(node: yaml.Node, where: Where, file: YamlFile, problems: list[str]) -> None:
+    file.lines.setdefault(where, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                problems.append(f"{file.path}:{line}: a key should be a plain word")
+                continue
+            # PyYAML keeps the last of two equal keys without a word: the owner would look at the other one.
+            if key.value in seen:
+                problems.append(f"{file.path}:{line}: {key.value} is there twice")
+            seen.add(key.value)
+            file.lines[(*where, key.value)] = line
+            _walk(value, (*where, key.value), file, problems)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _walk(item, (*where, index), file, problems)
