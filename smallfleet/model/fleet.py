@@ -185,6 +185,16 @@ class Fleet(_Said):
             self._secrets = Secrets.open(self.secrets_file, [self.ssh_key])
         return self._secrets
 
+    def forget_secrets(self) -> None:
+        """Read the secrets file anew when it is next asked."""
+        self._secrets = None
+
+    def check_secrets(self) -> None:
+        """`FleetError` that names the required secrets that are not set, and the command that sets them."""
+        from smallfleet.secrets.needed import check_secrets
+
+        check_secrets(self)
+
     def token(self) -> Secret:
         """DigitalOcean's API token: the lab's, else from the environment, else from the secrets. `FleetError` if none."""
         from smallfleet.secrets import Secret

@@ -1,0 +1,43 @@
+"""The same fleet in the lab: other end point, keys and files, and the far side of the roles where it differs."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from smallfleet.model.roles import AppRole, MongodbRole, NginxRole
+
+if TYPE_CHECKING:
+    from smallfleet.model.fleet import Fleet
+
+
+def in_lab(fleet: Fleet, name: str | None = None) -> Fleet:
+    """`fleet` as it is in the lab `name`, its missing secrets made. `FleetError` if there is no such lab."""
+    from smallfleet.lab.descriptor import Lab
+    from smallfleet.secrets import Secret, generate_missing
+
+    lab = Lab.load(name)
+    twin = fleet.model_copy(
+        update={
+            "ssh_keys": [lab.ssh_key.with_name(lab.ssh_key.name + ".pub")],
+            "ssh_key": lab.ssh_key,
+            "end_point": lab.api,
+            "secrets_file": lab.secrets,
+            "known_hosts": lab.known_hosts,
+        }
+    )
+    twin._secrets, twin._roles = None, None
+    twin._token, twin._lab_name = Secret(lab.token), lab.name
+    overrides: dict[str, dict[str, Any]] = copy.deepcopy(fleet.overrides)
+    for role in twin.roles.values():
+        own = overrides.setdefault(role.name, {})
+        if isinstance(role, NginxRole):
+            own["tls"] = {"directory": lab.acme, "email": f"owner@{fleet.domain}"}
+        elif isinstance(role, MongodbRole):
+            own["archive"] = {**own.get("archive", {}), "url": lab.mongodb_archive, "key": lab.mongodb_key}
+        elif isinstance(role, AppRole) and role.app:
+            own["app"] = {**own.get("app", {}), "repository": f"{lab.git}{role.name}.git"}
+    twin.overrides = {role: values for role, values in overrides.items() if values}
+    twin._roles = None
+    generate_missing(twin)
+    return twin

@@ -1,0 +1,145 @@
+"""How roles go together: on one droplet, and in the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from smallfleet.model.roles import AppRole, MongodbRole, Role
+from smallfleet.model.yamlfile import YamlFile
+
+if TYPE_CHECKING:
+    from smallfleet.model.fleet import Fleet
+
+
+def spread(names: Iterable[str], ons: Mapping[str, Iterable[str]]) -> list[str]:
+    """`names` with base, and with all that comes `on` them."""
+    found: list[str] = []
+    queue = ["base", *names]
+    while queue:
+        name = queue.pop(0)
+        if name not in found:
+            found.append(name)
+            queue += ons.get(name, ())
+    return found
+
+
+def order(edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """Names with what they depend on before them, base first, otherwise by name. `edges` must be free of circles."""
+    done: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in edges and name not in done:
+            for other in edges[name]:
+                visit(other)
+            done.append(name)
+
+    for name in sorted(edges, key=lambda name: (name != "base", name)):
+        visit(name)
+    return done
+
+
+def circles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """Each circle in `edges` once, as the names around it, the first repeated at the end."""
+    found: list[list[str]] = []
+    finished: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            circle = path[path.index(name) :]
+            if set(circle) not in [set(other) for other in found]:
+                found.append([*circle, name])
+        elif name in edges and name not in finished:
+            for other in edges[name]:
+                visit(other, [*path, name])
+            finished.add(name)
+
+    for name in sorted(edges):
+        visit(name, [])
+    return found
+
+
+def placement_problems(
+    fleet: Fleet, roles: Mapping[str, Role], files: Mapping[str, YamlFile], placed: Mapping[str, list[str]]
+) -> list[str]:
+    """Circles, needs that nothing meets, and clashes of domains and ports. `placed` is {droplet: names of its roles}."""
+    problems = []
+    for circle in circles({name: (*role.on, *role.needs) for name, role in roles.items()}):
+        key = "on" if circle[1] in roles[circle[0]].on else "needs"
+        problems.append(
+            f"{files[circle[0]].at((key,))}: the roles go round in a circle: {' → '.join(circle)}"
+        )
+    everywhere = {name for names in placed.values() for name in names}
+    for name, role in roles.items():
+        for index, need in enumerate(role.needs):
+            if need not in everywhere:
+                problems.append(
+                    f"{files[name].at(('needs', index))}: {name} needs {need}, but no droplet has that role"
+                )
+    apps = [role for role in roles.values() if isinstance(role, AppRole)]
+    for app in apps:
+        homes = [droplet for droplet, names in placed.items() if app.name in names]
+        if len(homes) > 1:
+            problems.append(
+                f"{fleet.droplet(homes[1]).where}: {app.name} is on {' and '.join(homes)}: "
+                f"{app.domain} can lead to one droplet only"
+            )
+    databases = [role for role in roles.values() if isinstance(role, MongodbRole)]
+    homes = [droplet for droplet, names in placed.items() if any(role.name in names for role in databases)]
+    if len(homes) > 1:
+        problems.append(
+            f"{fleet.droplet(homes[1]).where}: mongodb is on {' and '.join(homes)}: a fleet has one database droplet"
+        )
+    problems += _domain_clashes(apps, files)
+    problems += _database_clashes(apps, files)
+    for names in placed.values():
+        problems += _port_clashes([roles[name] for name in names if name in roles], files)
+    return problems
+
+
+def _domain_clashes(apps: Iterable[AppRole], files: Mapping[str, YamlFile]) -> list[str]:
+    problems, owner = [], {}
+    for app in apps:
+        for place, domain in [
+            (("domain",), app.domain),
+            *((("aliases", i), alias) for i, alias in enumerate(app.aliases)),
+        ]:
+            where = files[app.name].at(place)
+            if domain in owner:
+                problems.append(f"{where}: the domain {domain} is taken at {owner[domain]}")
+            owner.setdefault(domain, where)
+    return problems
+
+
+def _database_clashes(apps: Iterable[AppRole], files: Mapping[str, YamlFile]) -> list[str]:
+    problems, owner = [], {}
+    for app in apps:
+        if app.mongodb:
+            where = files[app.name].at(("mongodb", "database"))
+            if app.mongodb.database in owner:
+                problems.append(
+                    f"{where}: the database {app.mongodb.database} is taken at {owner[app.mongodb.database]}"
+                )
+            owner.setdefault(app.mongodb.database, where)
+    return problems
+
+
+def _port_clashes(roles: Iterable[Role], files: Mapping[str, YamlFile]) -> list[str]:
+    """Two programs on one droplet that ask for the same port. sshd has 22 everywhere, NGINX 80 and 443."""
+    problems, owner = [], {22: "sshd"}
+    for role in roles:
+        ports: list[tuple[tuple[str, ...], int]] = []
+        if role.kind == "nginx":
+            owner |= {80: "nginx", 443: "nginx"}
+    for role in roles:
+        ports = []
+        if isinstance(role, MongodbRole):
+            ports.append((("port",), role.port))
+        if isinstance(role, AppRole) and role.uwsgi and role.uwsgi.port:
+            ports.append((("uwsgi", "port"), role.uwsgi.port))
+        for place, port in ports:
+            where = files[role.name].at(place)
+            if port in owner:
+                problems.append(f"{where}: the port {port} is taken on the same droplet by {owner[port]}")
+            owner.setdefault(port, where)
+    return problems
