@@ -11,29 +11,29 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 Size = Annotated[
-    str, StringConstraints(pattern=r"^[1-9][0-9]*[KMG]$")
+    str, StringConstraints(pattern=r"^[1-9][0-9]*[KMG]\Z")
 ]  # bytes, as systemd and NGINX write them: 256M
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
-Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}\Z")]
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
 Domain = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$"
+        pattern=r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])\Z"
     ),
 ]
-UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]*$")]
-UrlPrefix = Annotated[str, StringConstraints(pattern=r"^/([A-Za-z0-9._~-]+/)+$")]
-InRelease = Annotated[str, StringConstraints(pattern=r"^(?!/)(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._/-]+$")]
-Absolute = Annotated[str, StringConstraints(pattern=r"^/(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._/-]+$")]
-OneLine = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]+$")]
+UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]*\Z")]
+UrlPrefix = Annotated[str, StringConstraints(pattern=r"^/([A-Za-z0-9._~-]+/)+\Z")]
+InRelease = Annotated[str, StringConstraints(pattern=r"^(?!/)(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._/-]+\Z")]
+Absolute = Annotated[str, StringConstraints(pattern=r"^/(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._/-]+\Z")]
+OneLine = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]+\Z")]
 
 
 class Part(BaseModel):
     """A mapping in a role file: no unknown key, no change once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
 
 
 class Role(Part):
@@ -57,7 +57,7 @@ class User(Part):
 
 class Journald(Part):
     max_use: Size = "200M"
-    retention: str = Field("1month", pattern=r"^[1-9][0-9]*(s|min|h|day|week|month|year)s?$")
+    retention: str = Field(default="1month", pattern=r"^[1-9][0-9]*(s|min|h|day|week|month|year)s?\Z")
 
 
 class UnattendedUpgrades(Part):
@@ -77,7 +77,7 @@ class BaseRole(Role):
     """What every droplet has."""
 
     kind: Literal["base"]
-    timezone: str = Field("Etc/UTC", pattern=r"^[A-Za-z][A-Za-z0-9+_-]*(/[A-Za-z0-9+_-]+)*$")
+    timezone: str = Field(default="Etc/UTC", pattern=r"^[A-Za-z][A-Za-z0-9+_-]*(/[A-Za-z0-9+_-]+)*\Z")
     users: tuple[User, ...] = ()
     swap: Size | None = "1G"  # size of the swap file; null for none
     journald: Journald = Journald()
@@ -97,9 +97,9 @@ class Tls(Part):
     """Where certificates come from: an ACME directory (https), and whom it writes to (null: nobody)."""
 
     directory: str = Field(
-        "https://acme-v02.api.letsencrypt.org/directory", pattern=r"^https://[^\s\"';{}]+$"
+        "https://acme-v02.api.letsencrypt.org/directory", pattern=r"^https://[^\s\"';{}]+\Z"
     )
-    email: str | None = Field(None, pattern=r"^[^@\s]+@[^@\s]+$")
+    email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+\Z")
 
 
 class NginxRole(Role):
@@ -125,16 +125,16 @@ class UwsgiRole(Role):
 class Archive(Part):
     """MongoDB's apt archive. {os}, {codename} and {version} are filled in from the fleet's image and the role's version."""
 
-    url: str = Field("https://repo.mongodb.org/apt/{os}", pattern=r"^https?://[^\s]+$")
-    key: str = Field("https://pgp.mongodb.com/server-{version}.asc", pattern=r"^https?://[^\s]+$")
-    suite: str = Field("{codename}/mongodb-org/{version}", pattern=r"^[A-Za-z0-9._/{}-]+$")
+    url: str = Field(default="https://repo.mongodb.org/apt/{os}", pattern=r"^https?://[^\s]+\Z")
+    key: str = Field(default="https://pgp.mongodb.com/server-{version}.asc", pattern=r"^https?://[^\s]+\Z")
+    suite: str = Field(default="{codename}/mongodb-org/{version}", pattern=r"^[A-Za-z0-9._/{}-]+\Z")
     component: str | None = None  # null: MongoDB's own, main on Debian and multiverse on Ubuntu
     packages: tuple[str, ...] = ("mongodb-org-server",)
 
 
 class MongodbRole(Role):
     kind: Literal["mongodb"]
-    version: str = Field("8.0", pattern=r"^[0-9]+\.[0-9]+$")
+    version: str = Field(default="8.0", pattern=r"^[0-9]+\.[0-9]+\Z")
     archive: Archive = Archive()
     port: Port = 27017
     cache: Size | Literal["auto"] = "auto"  # WiredTiger's; auto: from the droplet's memory
@@ -143,9 +143,9 @@ class MongodbRole(Role):
 class Application(Part):
     """The code: where it comes from and how it is run."""
 
-    repository: str = Field(pattern=r"^(https?|git|ssh|file)://[^\s]+$|^[^\s@]+@[^\s:]+:[^\s]+$")
-    ref: str = Field("main", pattern=r"^(?!-)[A-Za-z0-9._/-]+$")
-    module: str = Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w]*)?$")
+    repository: str = Field(pattern=r"^(https?|git|ssh|file)://[^\s]+\Z|^[^\s@]+@[^\s:]+:[^\s]+\Z")
+    ref: str = Field(default="main", pattern=r"^(?!-)[A-Za-z0-9._/-]+\Z")
+    module: str = Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w]*)?\Z")
     requirements: InRelease = "requirements.txt"
     setup: OneLine | None = None
     health: UrlPath = "/health"
@@ -166,7 +166,7 @@ class AppUwsgi(Part):
 
 
 class AppMongodb(Part):
-    database: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")
+    database: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}\Z")
 
     @field_validator("database")
     @classmethod
