@@ -70,7 +70,7 @@ class Context:
 
     @property
     def addresses(self) -> Mapping[str, Addresses]:
-        """Every droplet's addresses by name: the host's data `addresses` if it is set, else what the connector found."""
+        """Every droplet's addresses by name: the host's data `addresses`, else what the connector found."""
         return self.host.data.get("addresses") or self.host.connector.addresses()
 
     @property

@@ -1,4 +1,4 @@
-"""Everything that is checked before anything connects: all that is wrong, with file and line, in one error."""
+"""What is checked before anything connects: all that is wrong, with file and line, in one error."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from smallfleet.model.yamlfile import Where, YamlFile, read_yaml
 RESERVED = {"fleet", "all", "root"}
 ROLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 DROPLET_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-SIZE = re.compile(
-    r"[a-z]+[0-9.]*(-[a-z0-9.]+)*-[0-9]+vcpu-[0-9]+gb(-[a-z0-9.]+)*|[a-z]+[0-9.]*(-[0-9]+vcpu)?-[0-9]+(vcpu-)?[0-9]*(gb|mb)(-[a-z0-9.]+)*"
-)
+SIZE = re.compile(r"([a-z][a-z0-9_.]*-)+[0-9]+(vcpu-[0-9]+)?(gb|mb|gib)(-[a-z0-9.]+)*|[0-9]+(gb|mb)")
 DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
-PRIVATE = [ipaddress.ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
+PRIVATE = [ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
 
 
 def checked_roles(fleet: Fleet) -> dict[str, Role]:
-    """Read and check the inventory and the role files that it uses; the roles, dependencies first. `FleetError` if any is wrong."""
+    """The roles of a fleet, dependencies first, once its inventory and role files are right; else `FleetError`."""
     problems = inventory_problems(fleet)
     files, placed = read_files(fleet, problems)
     roles: dict[str, Role] = {}
@@ -83,7 +81,8 @@ def inventory_problems(fleet: Fleet) -> list[str]:
         elif not key.is_file():
             wrong(
                 fleet.where,
-                f"ssh_keys {str(key)!r} does not exist. Make it: ssh-keygen -t ed25519 -f {key.with_suffix('')}",
+                f"ssh_keys {str(key)!r} does not exist. Make it: "
+                f"ssh-keygen -t ed25519 -f {key.with_suffix('')}",
             )
     if not fleet.droplets:
         wrong(fleet.where, "a fleet needs at least one droplet")
@@ -108,7 +107,7 @@ def inventory_problems(fleet: Fleet) -> list[str]:
 
 
 def read_files(fleet: Fleet, problems: list[str]) -> tuple[dict[str, YamlFile], dict[str, list[str]]]:
-    """Read the files of all roles that are placed, directly or by `on`. Returns them, and {droplet: its roles' names}."""
+    """The files of all roles that are placed, directly or by `on`, and {droplet: its roles' names}."""
     files: dict[str, YamlFile] = {}
     tried: set[str] = set()
     asked = [("base", fleet.where)] + [
@@ -136,7 +135,8 @@ def read_files(fleet: Fleet, problems: list[str]) -> tuple[dict[str, YamlFile], 
     for name in fleet.overrides:
         if not (fleet.roles_directory / f"{name}.yml").is_file():
             problems.append(
-                f"{fleet.where}: overrides name {name!r}, but {fleet.roles_directory / name}.yml does not exist"
+                f"{fleet.where}: overrides name the role {name!r}, "
+                f"but {fleet.roles_directory / name}.yml does not exist"
             )
     ons = {name: [str(other) for other in _list(file.data.get("on"))] for name, file in files.items()}
     return files, {droplet.name: spread(droplet.roles, ons) for droplet in fleet.droplets}

@@ -13,7 +13,7 @@ CODENAMES = {"debian-12": "bookworm", "debian-13": "trixie", "ubuntu-22": "jammy
 
 
 def app_values(fleet: Fleet, data: dict[str, Any], roles: dict[str, Role]) -> dict[str, Any]:
-    """An app's values with {domain} filled in, and what its `uwsgi:` does not say taken from the role uwsgi."""
+    """An app's values with {domain} filled in, and the role uwsgi's where its own `uwsgi:` is silent."""
     values = dict(data)
     if isinstance(values.get("domain"), str):
         values["domain"] = values["domain"].replace("{domain}", fleet.domain)
@@ -30,7 +30,7 @@ def app_values(fleet: Fleet, data: dict[str, Any], roles: dict[str, Role]) -> di
 
 
 def mongodb_values(fleet: Fleet, data: dict[str, Any]) -> dict[str, Any]:
-    """MongoDB's values with {os}, {codename} and {version} filled in, and the component of the fleet's system."""
+    """MongoDB's values with {os}, {codename} and {version} filled in, and the system's component."""
     archive = data.get("archive", {})
     if not isinstance(archive, dict):
         return data

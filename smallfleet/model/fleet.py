@@ -28,7 +28,7 @@ TOKEN_SECRET = "digitalocean/token"
 
 
 def _caller() -> str:
-    """`file:line` in the inventory that is being read: the nearest caller outside this package and pydantic."""
+    """`file:line` in the inventory that is being read: the nearest caller outside this package."""
     own = (str(Path(__file__).parent.parent), "pydantic")
     frame = sys._getframe(1)
     while frame.f_back and any(part in frame.f_code.co_filename for part in own):
@@ -62,7 +62,7 @@ class _Said(BaseModel):
 
 
 class Firewall(_Said):
-    """Who may reach SSH, as CIDR ranges. 80 and 443 are open to all on droplets that serve sites, the rest is closed."""
+    """Who may reach SSH, as CIDR ranges. Sites' 80 and 443 are open to all, the rest is closed."""
 
     ssh_from: list[str] = ["0.0.0.0/0", "::/0"]
 
@@ -122,7 +122,7 @@ class Fleet(_Said):
 
     @property
     def roles(self) -> dict[str, Role]:
-        """The roles that the fleet has, by name, dependencies first. Checked once; `FleetError` has all that is wrong."""
+        """The fleet's roles by name, dependencies first. Checked once; the `FleetError` has all that is wrong."""
         if self._roles is None:
             from smallfleet.model.checks import checked_roles
 
@@ -135,7 +135,7 @@ class Fleet(_Said):
         return [role for role in self.roles.values() if isinstance(role, AppRole)]
 
     def roles_of(self, droplet: Droplet | str) -> list[str]:
-        """The names of a droplet's roles in the order they are deployed: base first, `on` and `needs` before what has them."""
+        """A droplet's roles as they are deployed: base first, `on` and `needs` before the roles that have them."""
         here = set(self._with_on((self.droplet(droplet) if isinstance(droplet, str) else droplet).roles))
         return [name for name in self.roles if name in here]
 
@@ -160,7 +160,7 @@ class Fleet(_Said):
         return found
 
     def groups(self) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-        """pyinfra's groups: one per role, of `("@droplet/NAME", data)`. Checks the fleet; reads files only."""
+        """pyinfra's groups: one per role, of `("@droplet/NAME", data)`. Reads files, asks nobody."""
         groups: dict[str, list[tuple[str, dict[str, Any]]]] = {name: [] for name in self.roles}
         for droplet in self.droplets:
             data = {
@@ -196,7 +196,7 @@ class Fleet(_Said):
         check_secrets(self)
 
     def token(self) -> Secret:
-        """DigitalOcean's API token: the lab's, else from the environment, else from the secrets. `FleetError` if none."""
+        """The API's token: the lab's, else from the environment, else from the secrets. `FleetError` if none."""
         from smallfleet.secrets import Secret
 
         if self._token is not None:
@@ -206,8 +206,9 @@ class Fleet(_Said):
         if self.secrets_file.exists() and TOKEN_SECRET in (secrets := self.open_secrets()):
             return secrets[TOKEN_SECRET]
         raise FleetError(
-            f"There is no token for DigitalOcean's API. Make one with read and write access (cloud.digitalocean.com, API), then\n"
-            f"  fleet secrets set {self.inventory} {TOKEN_SECRET}\nor put it into the environment as {TOKEN_VARIABLE}."
+            "There is no token for DigitalOcean's API. Make one with read and write access at\n"
+            f"cloud.digitalocean.com (API), then: fleet secrets set {self.inventory} {TOKEN_SECRET}\n"
+            f"or put it into the environment as {TOKEN_VARIABLE}."
         )
 
     @property
@@ -224,7 +225,7 @@ class Fleet(_Said):
         return self._lab_name
 
     def in_lab(self, name: str | None = None) -> Fleet:
-        """The same fleet in the lab `name` (default $SMALLFLEET_LAB, else demo). `FleetError` if there is no such lab."""
+        """The same fleet in the lab `name` (default $SMALLFLEET_LAB, else demo). `FleetError` if there is none."""
         from smallfleet.model.inlab import in_lab
 
         return in_lab(self, name)

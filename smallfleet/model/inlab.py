@@ -1,8 +1,9 @@
-"""The same fleet in the lab: other end point, keys and files, and the far side of the roles where it differs."""
+"""The same fleet in the lab: its end point, keys and files, and what is on the far side of the roles."""
 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smallfleet.model.roles import AppRole, MongodbRole, NginxRole
@@ -19,11 +20,11 @@ def in_lab(fleet: Fleet, name: str | None = None) -> Fleet:
     lab = Lab.load(name)
     twin = fleet.model_copy(
         update={
-            "ssh_keys": [lab.ssh_key.with_name(lab.ssh_key.name + ".pub")],
-            "ssh_key": lab.ssh_key,
+            "ssh_keys": [Path(f"{lab.ssh_key}.pub")],
+            "ssh_key": Path(lab.ssh_key),
             "end_point": lab.api,
-            "secrets_file": lab.secrets,
-            "known_hosts": lab.known_hosts,
+            "secrets_file": Path(lab.secrets),
+            "known_hosts": Path(lab.known_hosts),
         }
     )
     twin._secrets, twin._roles = None, None

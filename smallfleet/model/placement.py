@@ -25,7 +25,7 @@ def spread(names: Iterable[str], ons: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def order(edges: Mapping[str, Iterable[str]]) -> list[str]:
-    """Names with what they depend on before them, base first, otherwise by name. `edges` must be free of circles."""
+    """Names with what they depend on before them, base first, else by name. `edges` has no circles."""
     done: list[str] = []
 
     def visit(name: str) -> None:
@@ -62,7 +62,7 @@ def circles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
 def placement_problems(
     fleet: Fleet, roles: Mapping[str, Role], files: Mapping[str, YamlFile], placed: Mapping[str, list[str]]
 ) -> list[str]:
-    """Circles, needs that nothing meets, and clashes of domains and ports. `placed` is {droplet: names of its roles}."""
+    """Circles, unmet needs, and clashes of domains, databases and ports. `placed`: {droplet: its roles}."""
     problems = []
     for circle in circles({name: (*role.on, *role.needs) for name, role in roles.items()}):
         key = "on" if circle[1] in roles[circle[0]].on else "needs"
@@ -88,7 +88,8 @@ def placement_problems(
     homes = [droplet for droplet, names in placed.items() if any(role.name in names for role in databases)]
     if len(homes) > 1:
         problems.append(
-            f"{fleet.droplet(homes[1]).where}: mongodb is on {' and '.join(homes)}: a fleet has one database droplet"
+            f"{fleet.droplet(homes[1]).where}: mongodb is on {' and '.join(homes)}: "
+            "a fleet has one database droplet"
         )
     problems += _domain_clashes(apps, files)
     problems += _database_clashes(apps, files)
@@ -98,7 +99,8 @@ def placement_problems(
 
 
 def _domain_clashes(apps: Iterable[AppRole], files: Mapping[str, YamlFile]) -> list[str]:
-    problems, owner = [], {}
+    problems: list[str] = []
+    owner: dict[str, str] = {}
     for app in apps:
         for place, domain in [
             (("domain",), app.domain),
@@ -112,7 +114,8 @@ def _domain_clashes(apps: Iterable[AppRole], files: Mapping[str, YamlFile]) -> l
 
 
 def _database_clashes(apps: Iterable[AppRole], files: Mapping[str, YamlFile]) -> list[str]:
-    problems, owner = [], {}
+    problems: list[str] = []
+    owner: dict[str, str] = {}
     for app in apps:
         if app.mongodb:
             where = files[app.name].at(("mongodb", "database"))
@@ -126,13 +129,13 @@ def _database_clashes(apps: Iterable[AppRole], files: Mapping[str, YamlFile]) ->
 
 def _port_clashes(roles: Iterable[Role], files: Mapping[str, YamlFile]) -> list[str]:
     """Two programs on one droplet that ask for the same port. sshd has 22 everywhere, NGINX 80 and 443."""
-    problems, owner = [], {22: "sshd"}
+    problems: list[str] = []
+    owner = {22: "sshd"}
     for role in roles:
-        ports: list[tuple[tuple[str, ...], int]] = []
         if role.kind == "nginx":
             owner |= {80: "nginx", 443: "nginx"}
     for role in roles:
-        ports = []
+        ports: list[tuple[tuple[str, ...], int]] = []
         if isinstance(role, MongodbRole):
             ports.append((("port",), role.port))
         if isinstance(role, AppRole) and role.uwsgi and role.uwsgi.port:

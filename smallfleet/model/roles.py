@@ -1,7 +1,8 @@
 """Roles: what a droplet can be asked to be. One model per kind; every value that has a default shows it here.
 
-A role file is checked against the model of its `kind`; a key that no model knows is an error. `{domain}` in an app's domain
-and aliases is the fleet's domain. The files in roles/ are the reference for people, these models for the engine.
+A role file is checked against the model of its `kind`; a key that no model knows is an error. `{domain}` in an
+app's domain and aliases is the fleet's domain. The files in roles/ are the reference for people, these models for
+the engine.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Role(Part):
 
 
 class User(Part):
-    """A person's account on every droplet. The keys are the fleet's unless given (lines of authorized_keys)."""
+    """A person's account on every droplet. Keys: the fleet's, unless lines of authorized_keys are given."""
 
     name: Name
     sudo: bool = False
@@ -97,7 +98,7 @@ class Tls(Part):
     """Where certificates come from: an ACME directory (https), and whom it writes to (null: nobody)."""
 
     directory: str = Field(
-        "https://acme-v02.api.letsencrypt.org/directory", pattern=r"^https://[^\s\"';{}]+\Z"
+        default="https://acme-v02.api.letsencrypt.org/directory", pattern=r"^https://[^\s\"';{}]+\Z"
     )
     email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+\Z")
 
@@ -123,7 +124,7 @@ class UwsgiRole(Role):
 
 
 class Archive(Part):
-    """MongoDB's apt archive. {os}, {codename} and {version} are filled in from the fleet's image and the role's version."""
+    """MongoDB's apt archive. {os} and {codename} are those of the fleet's image, {version} is the role's."""
 
     url: str = Field(default="https://repo.mongodb.org/apt/{os}", pattern=r"^https?://[^\s]+\Z")
     key: str = Field(default="https://pgp.mongodb.com/server-{version}.asc", pattern=r"^https?://[^\s]+\Z")
@@ -155,7 +156,10 @@ class Application(Part):
 
 
 class AppUwsgi(Part):
-    """How many, how big. What is not given comes from the role uwsgi. `port`: also HTTP on loopback, for a look by hand."""
+    """How many, how big. What is not given comes from the role uwsgi.
+
+    `port`: HTTP on loopback as well, for a look by hand.
+    """
 
     processes: Positive = 2
     threads: Positive = 4
@@ -177,7 +181,7 @@ class AppMongodb(Part):
 
 
 class Cache(Part):
-    """Pages that NGINX keeps: exact paths, for so many seconds, and the old one while it fetches a new one."""
+    """Pages that NGINX keeps: exact paths, for so many seconds, and the old while a new one is fetched."""
 
     paths: tuple[UrlPath, ...] = Field(min_length=1)
     seconds: Positive = 60

@@ -14,7 +14,7 @@ Where = tuple[str | int, ...]
 
 @dataclass
 class YamlFile:
-    """One file's mapping, and the line (from 1) of each key and item by its path, such as ("app", "secrets", 0)."""
+    """One file's mapping, and the line (from 1) of each key and item by its path: ("app", "secrets", 0)."""
 
     path: Path
     data: dict[str, Any] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class YamlFile:
 
 
 def read_yaml(path: Path, problems: list[str]) -> YamlFile | None:
-    """Read a mapping; what is wrong is added to `problems`, and None returned when there is no mapping to go on with."""
+    """Read a mapping. What is wrong is added to `problems`; None if there is nothing to go on with."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -113,7 +113,7 @@ def parse(text: str, where: str) -> dict[str, Secret]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the secrets file for a read and a write that belong together, against another command at the same time."""
+    """Hold the secrets for a read and a write that belong together, against another command."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

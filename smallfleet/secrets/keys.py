@@ -24,7 +24,8 @@ def recipients(public_keys: Iterable[Path]) -> list[pyrage.ssh.Recipient]:
             raise FleetError(f"{path}: the public key cannot be read: {error.strerror}") from None
         except (pyrage.RecipientError, ValueError):
             raise FleetError(
-                f"{path}: secrets can be encrypted to ssh-ed25519 and ssh-rsa keys only. Make one: ssh-keygen -t ed25519"
+                f"{path}: secrets can be encrypted to ssh-ed25519 and ssh-rsa keys only. "
+                "Make one: ssh-keygen -t ed25519"
             ) from None
     return found
 

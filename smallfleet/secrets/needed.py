@@ -25,7 +25,7 @@ def required_secrets(fleet: Fleet) -> list[str]:
 
 
 def secrets_of(fleet: Fleet, roles: Iterable[str]) -> list[str]:
-    """The names of the secrets that a droplet with `roles` gets: its apps' own, and on the database's all of MongoDB's."""
+    """Names of the secrets a droplet with `roles` gets: its apps' own; all of MongoDB's on the database's."""
     return _of(fleet, [fleet.roles[name] for name in roles])
 
 
@@ -53,14 +53,14 @@ def check_secrets(fleet: Fleet) -> None:
     """`FleetError` with the missing names and the command that sets them; nothing if all are there."""
     if missing := missing_secrets(fleet):
         raise FleetError(
-            f"{fleet.secrets_file} lacks {len(missing)} of the secrets that the roles need: {', '.join(missing)}.\n"
+            f"{fleet.secrets_file} lacks secrets that the roles need: {', '.join(missing)}.\n"
             f"New random ones:   fleet secrets generate {fleet.inventory}\n"
             f"One of your own:   fleet secrets set {fleet.inventory} NAME"
         )
 
 
 def new_secret(name: str) -> Secret:
-    """A new random secret in the form that `name` asks for: 256 bits, safe in URLs; the keyfile as MongoDB wants it."""
+    """A new random secret: 256 bits, safe in URLs; the keyfile in the form that MongoDB wants."""
     if name == KEYFILE:
         return Secret(
             base64.b64encode(random.token_bytes(756)).decode()
@@ -76,7 +76,7 @@ def generate_missing(fleet: Fleet) -> list[str]:
 
 
 def change(fleet: Fleet, changes: dict[str, Secret | None], keep: bool = False) -> list[str]:
-    """Set secrets (None: a new random one) and save; with `keep`, leave those that are set. Returns the names that changed."""
+    """Set secrets (None: a random one) and save; `keep` leaves those that are set. Returns what changed."""
     with locked(fleet.secrets_file):
         there = Secrets.open(fleet.secrets_file, [fleet.ssh_key])
         fresh = {

@@ -9,7 +9,7 @@ MASK = "(secret)"
 
 
 class Secret:
-    """A secret text. `reveal()` is the only way to it: str, repr, format, copies by pickle and JSON show `(secret)`."""
+    """A secret text. `reveal()` is the only way to it: str, repr, format, pickle and JSON show `(secret)`."""
 
     __slots__ = ("__text",)
 
