@@ -71,7 +71,7 @@ def sites(
     """Ask every site and show its address, status and time; status 1 unless all answer 200."""
     fleet = load_inventory(inventory)
     lab = Lab.load(fleet.lab_name)
-    apps = [(name, role.domain) for name, role in fleet.roles.items() if role.kind == "app"]
+    apps = [(app.name, app.domain) for app in fleet.apps]
     with ThreadPoolExecutor(max_workers=len(apps) or 1) as pool:
         answers = list(pool.map(lambda app: ask(*app, lab), apps))
     if as_json:
