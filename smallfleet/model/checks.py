@@ -18,13 +18,13 @@ from smallfleet.model.yamlfile import Where, YamlFile, read_yaml
 RESERVED = {"fleet", "all", "root"}
 ROLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 DROPLET_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-SIZE = re.compile(r"([a-z][a-z0-9_.]*-)+[0-9]+(vcpu-[0-9]+)?(gb|mb|gib)(-[a-z0-9.]+)*|[0-9]+(gb|mb)")
+SIZE = re.compile(r"([a-z][a-z0-9_.]*-)+[0-9]+(vcpu-[0-9]+)?(gb|mb|gib)(-[a-z0-9.]+)*|[0-9]+(gb|mb)|c-[0-9]+")
 DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
 PRIVATE = [ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
 
 
 def checked_roles(fleet: Fleet) -> dict[str, Role]:
-    """The roles of a fleet, dependencies first, once its inventory and role files are right; else `FleetError`."""
+    """The roles of a fleet, dependencies first. `FleetError` with all that is wrong in its files."""
     problems = inventory_problems(fleet)
     files, placed = read_files(fleet, problems)
     roles: dict[str, Role] = {}

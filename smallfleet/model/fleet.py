@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import (
@@ -34,6 +35,16 @@ def _caller() -> str:
     while frame.f_back and any(part in frame.f_code.co_filename for part in own):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _read_by_pyinfra() -> bool:
+    """Whether it is pyinfra that reads the inventory: it needs the secrets, `fleet secrets` is to set them."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame:
+        if frame.f_globals.get("__name__") == "pyinfra_cli.inventory":
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _Said(BaseModel):
@@ -122,7 +133,7 @@ class Fleet(_Said):
 
     @property
     def roles(self) -> dict[str, Role]:
-        """The fleet's roles by name, dependencies first. Checked once; the `FleetError` has all that is wrong."""
+        """The fleet's roles, dependencies first. Checked once; the `FleetError` has all that is wrong."""
         if self._roles is None:
             from smallfleet.model.checks import checked_roles
 
@@ -135,7 +146,7 @@ class Fleet(_Said):
         return [role for role in self.roles.values() if isinstance(role, AppRole)]
 
     def roles_of(self, droplet: Droplet | str) -> list[str]:
-        """A droplet's roles as they are deployed: base first, `on` and `needs` before the roles that have them."""
+        """A droplet's roles as they are deployed: base first, `on` and `needs` before what has them."""
         here = set(self._with_on((self.droplet(droplet) if isinstance(droplet, str) else droplet).roles))
         return [name for name in self.roles if name in here]
 
@@ -161,6 +172,8 @@ class Fleet(_Said):
 
     def groups(self) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         """pyinfra's groups: one per role, of `("@droplet/NAME", data)`. Reads files, asks nobody."""
+        if _read_by_pyinfra():
+            self.check_secrets()
         groups: dict[str, list[tuple[str, dict[str, Any]]]] = {name: [] for name in self.roles}
         for droplet in self.droplets:
             data = {
@@ -196,7 +209,7 @@ class Fleet(_Said):
         check_secrets(self)
 
     def token(self) -> Secret:
-        """The API's token: the lab's, else from the environment, else from the secrets. `FleetError` if none."""
+        """The API's token: the lab's, the environment's or the secrets', in this order; else `FleetError`."""
         from smallfleet.secrets import Secret
 
         if self._token is not None:
@@ -225,7 +238,7 @@ class Fleet(_Said):
         return self._lab_name
 
     def in_lab(self, name: str | None = None) -> Fleet:
-        """The same fleet in the lab `name` (default $SMALLFLEET_LAB, else demo). `FleetError` if there is none."""
+        """The same fleet in the lab `name` (default $SMALLFLEET_LAB, else demo), which must be up."""
         from smallfleet.model.inlab import in_lab
 
         return in_lab(self, name)

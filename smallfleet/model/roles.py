@@ -1,8 +1,7 @@
 """Roles: what a droplet can be asked to be. One model per kind; every value that has a default shows it here.
 
-A role file is checked against the model of its `kind`; a key that no model knows is an error. `{domain}` in an
-app's domain and aliases is the fleet's domain. The files in roles/ are the reference for people, these models for
-the engine.
+A role file is checked against the model of its `kind`; a key that no model knows is an error. `{domain}` in
+an app's domain and aliases is the fleet's domain. roles/ is the reference for people, this for the engine.
 """
 
 from __future__ import annotations

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, but `on`, `off`, `yes` and `no` are words (YAML 1.2): roles have a key `on`."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 Where = tuple[str | int, ...]
 
@@ -36,7 +49,7 @@ def read_yaml(path: Path, problems: list[str]) -> YamlFile | None:
         problems.append(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
         return None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         problems.append(f"{path}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}")
@@ -52,7 +65,8 @@ def read_yaml(path: Path, problems: list[str]) -> YamlFile | None:
     _walk(node, (), file, problems)
     if len(problems) > before:
         return None
-    file.data = yaml.safe_load(text)
+    # From the same nodes, so that what was mended in them holds.
+    file.data = _Loader("").construct_document(node)
     return file
 
 
@@ -65,6 +79,9 @@ def _walk(node: yaml.Node, where: Where, file: YamlFile, problems: list[str]) ->
             if not isinstance(key, yaml.ScalarNode):
                 problems.append(f"{file.path}:{line}: a key should be a plain word")
                 continue
+            if key.tag == _BOOL and key.value == "true":
+                # A tool that reads YAML 1.1 writes `on:` back like this.
+                key.tag, key.value = "tag:yaml.org,2002:str", "on"
             # PyYAML keeps the last of two equal keys without a word: the owner would look at the other one.
             if key.value in seen:
                 problems.append(f"{file.path}:{line}: {key.value} is there twice")
