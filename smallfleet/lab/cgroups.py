@@ -1,73 +1,102 @@
-"""A control group for each droplet, on cgroup v1, v2 and the hybrid of both."""
+"""Cgroups of droplets, on machines with cgroup v1 (hybrid) and on those with v2. One group: `LAB/ID`."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import signal
 import time
 from pathlib import Path
 
-ROOT = Path("/sys/fs/cgroup")
+TREE = Path("/sys/fs/cgroup")
+TOP = "smallfleet"
+V1 = ("systemd", "memory", "cpu", "pids")
 
 
 def unified() -> bool:
     """Whether the machine has cgroup v2 alone."""
-    return (ROOT / "cgroup.controllers").exists()
+    return (TREE / "cgroup.controllers").exists()
 
 
-def group_paths(lab: str, id: int) -> list[Path]:
-    """The droplet's directory in each hierarchy that the machine has."""
+def directories(group: str) -> list[Path]:
+    """Where `group` is, in each hierarchy that the machine has."""
     if unified():
-        return [ROOT / "smallfleet" / lab / str(id)]
-    hierarchies = [ROOT / name for name in ("memory", "pids", "cpu", "cpuacct", "systemd", "unified")]
-    return [hierarchy / "smallfleet" / lab / str(id) for hierarchy in hierarchies if hierarchy.is_dir()]
+        return [TREE / TOP / group]
+    return [TREE / name / TOP / group for name in V1 if (TREE / name / "cgroup.procs").exists()]
 
 
-def make(lab: str, id: int, memory: int) -> list[Path]:
-    """Make the droplet's groups with a limit of `memory` MiB; returns the files that a process joins by."""
-    paths = group_paths(lab, id)
-    for path in paths:
-        path.mkdir(parents=True, exist_ok=True)
-        if unified():
-            for parent in (ROOT, ROOT / "smallfleet", ROOT / "smallfleet" / lab):
-                (parent / "cgroup.subtree_control").write_text("+memory +pids +cpu")
-    limit(lab, id, memory)
-    return [path / "cgroup.procs" for path in paths]
+def limit(group: str, memory: int, vcpus: int) -> None:
+    """Make `group` with `memory` MiB and the time of `vcpus` processors, or change its limits."""
+    for directory in directories(group):
+        directory.mkdir(parents=True, exist_ok=True)
+    if unified():
+        for parent in (TREE, TREE / TOP, (TREE / TOP / group).parent):
+            (parent / "cgroup.subtree_control").write_text("+memory +cpu +pids")
+        _write(TREE / TOP / group / "memory.max", str(memory << 20))
+        _write(TREE / TOP / group / "cpu.max", f"{vcpus * 100000} 100000")
+    else:
+        _write(TREE / "memory" / TOP / group / "memory.limit_in_bytes", str(memory << 20))
+        _write(TREE / "cpu" / TOP / group / "cpu.cfs_quota_us", str(vcpus * 100000))
 
 
-def limit(lab: str, id: int, memory: int) -> None:
-    """Set the droplet's memory limit, in MiB."""
-    for path in group_paths(lab, id):
-        for name in ("memory.limit_in_bytes", "memory.max"):
-            if (path / name).exists():
-                (path / name).write_text(str(memory * 1024 * 1024))
+def entering(group: str, command: list[str]) -> list[str]:
+    """`command` with a shell before it that moves itself into `group` and then becomes it."""
+    moves = "".join(f"echo $$ > {shlex.quote(str(d))}/cgroup.procs && " for d in directories(group))
+    return ["sh", "-c", moves + 'exec "$@"', "sh", *command]
 
 
-def processes(lab: str, id: int) -> set[int]:
-    """The processes in the droplet's groups and below."""
+def processes(group: str) -> set[int]:
+    """All processes in `group` and below."""
     found: set[int] = set()
-    for path in group_paths(lab, id):
-        for file in path.rglob("cgroup.procs"):
+    for top in directories(group)[:1]:
+        for path in [top / "cgroup.procs", *top.rglob("cgroup.procs")]:
             try:
-                found.update(int(pid) for pid in file.read_text().split())
-            except OSError:
+                found.update(int(pid) for pid in path.read_text().split())
+            except OSError:  # the group went away meanwhile
                 continue
-    return found
+    return found - {0, os.getpid()}
 
 
-def remove(lab: str, id: int) -> None:
-    """Remove the droplet's groups once its last process is gone (waits at most 10 s for that), and empty parents."""
-    end = time.monotonic() + 10
-    while processes(lab, id) and time.monotonic() < end:
-        time.sleep(0.02)
-    for path in group_paths(lab, id):
-        for group in sorted(path.rglob("*/"), key=lambda group: -len(group.parts)):
-            if group.is_dir():
-                _remove(group)
-        for group in (path, path.parent, path.parent.parent):
-            _remove(group)
+def kill(group: str, seconds: float = 10) -> None:
+    """Kill all in `group`; returns when nothing is left in it (or after `seconds`)."""
+    end = time.monotonic() + seconds
+    while pids := processes(group):
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > end:
+            return
+        time.sleep(0.01)
 
 
-def _remove(group: Path) -> None:
-    try:
-        group.rmdir()
-    except OSError:
-        pass  # has other droplets' groups, or is gone
+def remove(group: str) -> None:
+    """Remove `group` with all below it, once it is empty."""
+    for top in directories(group):
+        for path in sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True):
+            _rmdir(path)
+        _rmdir(top)
+
+
+def remove_top() -> None:
+    """Remove the group of all labs if no lab is left in it."""
+    for top in directories(""):
+        _rmdir(top)
+
+
+def _write(path: Path, text: str) -> None:
+    """Set a limit; a kernel that lacks this one has no such file."""
+    if path.exists():
+        path.write_text(text)
+
+
+def _rmdir(path: Path) -> None:
+    end = time.monotonic() + 2
+    while path.exists():
+        try:
+            path.rmdir()
+        except OSError:
+            if time.monotonic() > end:
+                return
+            time.sleep(0.02)

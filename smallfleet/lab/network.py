@@ -1,147 +1,225 @@
-"""The lab's network: one router namespace, and two routed links from it to each droplet.
-
-There is no bridge. The router answers ARP for every droplet (proxy ARP), so each packet between two droplets, on the public
-network and on a VPC alike, passes the router's inet table: there cloud firewalls, VPC borders and source addresses are enforced
-with connection tracking. The machine reaches the router by one veth pair, and masquerades what droplets send out.
-"""
+"""The lab's network: a router namespace, veth pairs, and a masquerading machine. See docs/architecture.md."""
 
 from __future__ import annotations
 
 import ipaddress
+import json
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from smallfleet.lab import rules
-from smallfleet.lab.descriptor import RUNTIME, Lab
+from smallfleet.lab.descriptor import RUNTIME, Lab, exclusive
+from smallfleet.lab.errors import LabError
 from smallfleet.lab.parts import DropletRules, MachineSpec
-from smallfleet.lab.run import ip, run
+from smallfleet.lab.ruleset import Port, router_ruleset
+from smallfleet.lab.run import ip_batch, run
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-FORWARD_BEFORE = RUNTIME / "ip_forward.before"
 
 
+def droplet_namespace(lab: str, id: int) -> str:
+    return f"sf-{lab}.{id}"
+
+
+@dataclass
 class LabNetwork:
-    """The network of one lab. Its calls are idempotent; faults raise `LabError`."""
+    """Implements `parts.Network`, and attaches droplets. Safe from several threads."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.machines: dict[int, MachineSpec] = {}
-        self.firewalls: list[DropletRules] = []
-        self.reserved: dict[str, int] = {}
-        link = ipaddress.ip_network(f"198.19.{lab.index}.0/30")
-        self.outside, self.inside = str(link[1]), str(link[2])
-        self.uplink = f"sfup{lab.index}"
+    lab: Lab
+    _ports: dict[int, Port] = field(default_factory=dict)
+    _firewalls: dict[int, DropletRules] = field(default_factory=dict)
+    _reserved: dict[str, int] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def up(self) -> None:
-        """Make the router namespace and its link to the machine."""
-        space = self.lab.namespace
-        if not Path("/run/netns", space).exists():
-            ip("netns", "add", space)
-        if not Path("/sys/class/net", self.uplink).exists():
-            ip("link", "add", self.uplink, "type", "veth", "peer", "name", "up0", "netns", space)
-        ip("address", "replace", f"{self.outside}/30", "dev", self.uplink)
-        ip("link", "set", self.uplink, "up")
-        ip("address", "replace", f"{self.inside}/30", "dev", "up0", namespace=space)
-        # The gateway's own address, where the lab's DNS, ACME, archive and git answer.
-        ip("link", "set", "lo", "up", namespace=space)
-        ip("address", "replace", f"{self.lab.gateway}/32", "dev", "lo", namespace=space)
-        ip("link", "set", "up0", "up", namespace=space)
-        ip("route", "replace", "default", "via", self.outside, namespace=space)
-        self._sysctl("net.ipv4.ip_forward=1")
-        ip("route", "replace", self.lab.public_range, "via", self.inside, "dev", self.uplink)
-        self._forward_on_machine()
-        run("nft", "-f", "-", stdin=rules.machine_table(self.lab.index, self.lab.public_range, self.uplink))
-        self.apply()
+        """Make the router namespace and join it to the machine."""
+        lab, link = self.lab, f"sf{self.lab.index}"
+        mtu = _uplink_mtu()
+        run("ip", "netns", "add", lab.namespace)
+        run(
+            "ip",
+            "link",
+            "add",
+            link,
+            "mtu",
+            mtu,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "uplink",
+            "netns",
+            lab.namespace,
+        )
+        here, there = f"198.19.{lab.index}.0", f"198.19.{lab.index}.1"
+        ip_batch(
+            [
+                "link set lo up",
+                f"address add {lab.gateway}/32 dev lo",
+                f"address add {there}/31 dev uplink",
+                f"link set uplink up mtu {mtu}",
+                f"route add default via {here}",
+                # What no droplet has is nowhere: never back to the machine, never answered by proxy ARP.
+                f"route add unreachable {lab.public_range}",
+            ],
+            lab.namespace,
+        )
+        _sysctl(lab.namespace, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.disable_ipv6=1")
+        ip_batch(
+            [
+                f"address add {here}/31 dev {link}",
+                f"link set {link} up",
+                f"route add {lab.public_range} via {there}",
+            ]
+        )
+        self._load()
+        with exclusive():
+            saved = RUNTIME / "ip_forward"
+            if not saved.exists():
+                saved.write_text(FORWARD.read_text())
+            FORWARD.write_text("1\n")
+            run("nft", "-f", "-", stdin=_machine_ruleset(lab))
+
+    def attach(self, spec: MachineSpec) -> str:
+        """Make the droplet's namespace with its two interfaces; returns the namespace's name."""
+        name = droplet_namespace(self.lab.name, spec.id)
+        router = self.lab.namespace
+        mtu = _uplink_mtu()
+        public, private = f"pub{spec.id}", f"pri{spec.id}"
+        if len(public) > 15:
+            raise LabError(f"Droplet id {spec.id} is too long for an interface's name (12 digits at most).")
+        prefix = ipaddress.ip_network(self.lab.public_range).prefixlen
+        vpc = ipaddress.ip_network(spec.vpc_range)
+        run("ip", "netns", "add", name)
+        ip_batch(
+            [
+                f"link add {public} mtu {mtu} type veth peer name eth0 netns {name}",
+                f"link add {private} type veth peer name eth1 netns {name}",
+                f"link set {public} up",
+                f"link set {private} up",
+            ],
+            router,
+        )
+        ip_batch(
+            [
+                "link set lo up",
+                f"link set eth0 mtu {mtu} up",
+                "link set eth1 up",
+                f"address add {spec.public_address}/{prefix} broadcast + dev eth0",
+                f"address add {spec.private_address}/{vpc.prefixlen} broadcast + dev eth1",
+                f"route add default via {self.lab.gateway} dev eth0",
+            ],
+            name,
+        )
+        # proxy_delay 0: by default a proxied ARP answer waits up to 0.8 s.
+        settings = [
+            setting
+            for port in (public, private)
+            for setting in (
+                f"net.ipv4.conf.{port}.proxy_arp=1",
+                f"net.ipv4.neigh.{port}.proxy_delay=0",
+                f"net.ipv4.conf.{port}.send_redirects=0",
+            )
+        ]
+        _sysctl(router, *settings)
+        ip_batch(
+            [
+                f"route replace unreachable {vpc}",
+                f"route replace {spec.public_address}/32 dev {public} src {self.lab.gateway}",
+                f"route replace {spec.private_address}/32 dev {private} src {self.lab.gateway}",
+            ],
+            router,
+        )
+        with self._lock:
+            self._ports[spec.id] = Port(spec.id, spec.public_address, spec.private_address, spec.vpc_id)
+            self._load()
+        return name
+
+    def namespace(self, id: int) -> str:
+        return droplet_namespace(self.lab.name, id)
 
     def down(self) -> None:
-        """Take everything away; the machine's ip_forward is as it was once the last lab is gone."""
-        for id in list(self.machines):
-            self.detach(id)
-        run("nft", "delete", "table", "ip", f"smallfleet{self.lab.index}", check=False)
-        ip("link", "delete", self.uplink, check=False)
-        ip("netns", "delete", self.lab.namespace, check=False)
-        if FORWARD_BEFORE.exists() and not list(Path("/sys/class/net").glob("sfup*")):
-            FORWARD.write_text(FORWARD_BEFORE.read_text())
-            FORWARD_BEFORE.unlink()
-
-    def namespace_of(self, id: int) -> str:
-        return f"{self.lab.namespace}-{id}"
-
-    def attach(self, spec: MachineSpec) -> None:
-        """Make the droplet's namespace with eth0 (public) and eth1 (private), both routed by the router."""
-        space, router = self.namespace_of(spec.id), self.lab.namespace
-        if not Path("/run/netns", space).exists():
-            ip("netns", "add", space)
-        ip("link", "set", "lo", "up", namespace=space)
-        vpc = ipaddress.ip_network(spec.vpc_range)
-        for device, port, address, length in (
-            ("eth0", f"p{spec.id}", spec.public_address, 24),
-            ("eth1", f"v{spec.id}", spec.private_address, vpc.prefixlen),
-        ):
-            if not ip("-o", "link", "show", port, namespace=router, check=False):
-                ip(
-                    "link",
-                    "add",
-                    port,
-                    "netns",
-                    router,
-                    "type",
-                    "veth",
-                    "peer",
-                    "name",
-                    device,
-                    "netns",
-                    space,
-                )
-            ip("link", "set", port, "up", namespace=router)
-            ip("address", "replace", f"{address}/{length}", "dev", device, namespace=space)
-            ip("link", "set", device, "up", namespace=space)
-            ip("route", "replace", f"{address}/32", "dev", port, namespace=router)
-            self._sysctl(f"net.ipv4.conf.{port}.proxy_arp=1")
-            # Answer at once: the delay is for proxies that share a wire with others.
-            self._sysctl(f"net.ipv4.neigh.{port}.proxy_delay=0")
-        ip("route", "replace", "default", "via", self.lab.gateway, "dev", "eth0", namespace=space)
-        self.machines[spec.id] = spec
-        self.apply()
-
-    def reset(self, id: int) -> None:
-        """What a power cycle clears: the nftables rules that the droplet had loaded."""
-        run("ip", "netns", "exec", self.namespace_of(id), "nft", "flush", "ruleset")
+        """Take away the router and what the machine has for it. `cleanup` does the same for a killed lab."""
+        run("ip", "netns", "del", self.lab.namespace, check=False)
+        run("ip", "link", "del", f"sf{self.lab.index}", check=False)
+        run("nft", "delete", "table", "inet", f"smallfleet{self.lab.index}", check=False)
 
     def detach(self, id: int) -> None:
-        """Take the droplet off the network; its namespace and links go."""
-        self.machines.pop(id, None)
-        ip("netns", "delete", self.namespace_of(id), check=False)
-        # The kernel removes a namespace's links later; named links of the router go now, so that the name is free.
-        for port in (f"p{id}", f"v{id}"):
-            ip("link", "delete", port, namespace=self.lab.namespace, check=False)
-        self.reserved = {address: droplet for address, droplet in self.reserved.items() if droplet != id}
-        self.apply()
+        """Take away a droplet's interfaces and namespace; nothing happens if it has none."""
+        run("ip", "-n", self.lab.namespace, "link", "del", f"pub{id}", check=False)
+        run("ip", "-n", self.lab.namespace, "link", "del", f"pri{id}", check=False)
+        run("ip", "netns", "del", droplet_namespace(self.lab.name, id), check=False)
+        with self._lock:
+            self._firewalls.pop(id, None)
+            if self._ports.pop(id, None):
+                self._load()
 
     def apply_firewalls(self, rules: list[DropletRules]) -> None:
-        self.firewalls = list(rules)
-        self.apply()
+        """Replace all cloud firewalls. Connections that are open stay open."""
+        with self._lock:
+            self._firewalls = {rule.id: rule for rule in rules}
+            self._load()
 
     def assign_reserved_ip(self, address: str, droplet: int | None) -> None:
-        if droplet is None:
-            self.reserved.pop(address, None)
-        else:
-            self.reserved[address] = droplet
-        self.apply()
+        """Send what comes for `address` (of the public range) to `droplet`, or to nobody."""
+        if ipaddress.ip_address(address) not in ipaddress.ip_network(self.lab.public_range):
+            raise LabError(f"Reserved IP {address} is not in the lab's range {self.lab.public_range}.")
+        with self._lock:
+            self._reserved.pop(address, None)
+            # The router owns the address, so that droplets get an answer to their ARP question.
+            if droplet is None:
+                run(
+                    "ip",
+                    "-n",
+                    self.lab.namespace,
+                    "address",
+                    "del",
+                    f"{address}/32",
+                    "dev",
+                    "lo",
+                    check=False,
+                )
+            else:
+                self._reserved[address] = droplet
+                run("ip", "-n", self.lab.namespace, "address", "replace", f"{address}/32", "dev", "lo")
+            self._load()
 
-    def apply(self) -> None:
-        """Load the router's table in one transaction, from what is attached and allowed now."""
-        table = rules.router_table(self.machines, self.firewalls, self.reserved)
-        run("ip", "netns", "exec", self.lab.namespace, "nft", "-f", "-", stdin=table)
+    def _load(self) -> None:
+        with self._lock:
+            ports = list(self._ports.values())
+            rules = [rule for id, rule in self._firewalls.items() if id in self._ports]
+            reserved = {a: self._ports[id].public for a, id in self._reserved.items() if id in self._ports}
+            text = router_ruleset(ports, rules, reserved)
+            run("ip", "netns", "exec", self.lab.namespace, "nft", "-f", "-", stdin=text)
 
-    def _sysctl(self, setting: str) -> None:
-        name, value = setting.split("=")
-        path = "/proc/sys/" + name.replace(".", "/")
-        run("ip", "netns", "exec", self.lab.namespace, "sh", "-c", f"echo {value} > {path}")
 
-    def _forward_on_machine(self) -> None:
-        """Let the machine forward; what it was before is kept for `down`."""
-        if FORWARD.read_text().strip() != "1":
-            RUNTIME.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if not FORWARD_BEFORE.exists():
-                FORWARD_BEFORE.write_text(FORWARD.read_text())
-            FORWARD.write_text("1\n")
+def _machine_ruleset(lab: Lab) -> str:
+    table = f"inet smallfleet{lab.index}"
+    return f"""\
+table {table} {{}}
+delete table {table}
+table {table} {{
+    chain forward {{
+        type filter hook forward priority -10
+        iifname "sf{lab.index}" ip saddr != {{ {lab.public_range}, 198.19.{lab.index}.0/31 }} drop
+        iifname "sf{lab.index}" ip daddr 198.18.0.0/15 drop comment "labs do not reach each other"
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat
+        ip saddr {{ {lab.public_range}, 198.19.{lab.index}.0/31 }} ip daddr != 198.18.0.0/15 masquerade
+    }}
+}}
+"""
+
+
+def _uplink_mtu() -> str:
+    """The MTU of the machine's way out: droplets take it, so that nothing needs to be cut up."""
+    routes = json.loads(run("ip", "-json", "-4", "route", "show", "default") or "[]")
+    if not routes:
+        return "1500"
+    link = json.loads(run("ip", "-json", "link", "show", "dev", routes[0]["dev"]))
+    return str(min(1500, link[0]["mtu"]))
+
+
+def _sysctl(namespace: str, *settings: str) -> None:
+    run("ip", "netns", "exec", namespace, "sysctl", "-qw", *settings)
