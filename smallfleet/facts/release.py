@@ -1,0 +1,24 @@
+"""What an app's release program says about the app."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from pyinfra.api import FactBase
+
+PROGRAM = "/usr/local/sbin/smallfleet-release"
+
+
+class ReleaseStatus(FactBase):
+    """`smallfleet-release status NAME`: {release, commit, remote, trouble, changed: [reasons]}; {} on a new droplet."""
+
+    default = dict
+
+    def command(self, app: str) -> str:
+        spec = shlex.quote(f"/etc/smallfleet/apps/{app}.json")
+        return f"if [ -x {PROGRAM} ] && [ -f {spec} ]; then {PROGRAM} status {shlex.quote(app)}; else echo '{{}}'; fi"
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        return dict(json.loads("\n".join(output)))
