@@ -1,0 +1,112 @@
+"""What every droplet has: packages' lists, people, SSH, time, swap, security updates, journal limits.
+
+pyinfra inventory/prod.py deploys/base.py
+"""
+
+from pathlib import Path
+
+from pyinfra import host, logger
+from pyinfra.operations import apt, files, server, systemd
+
+from smallfleet.context import Context
+from smallfleet.facts.system import Container, Swaps
+from smallfleet.operations import checked
+
+DAY = 24 * 3600
+TEMPLATES = Path("templates")
+SWAP = "/swapfile"
+
+droplet = Context.of(host)
+base = droplet.role("base")
+container = host.get_fact(Container)
+
+# Packages.
+apt.update(name="Update the packages' lists, once a day", cache_time=DAY)
+apt.packages(
+    name="Install what every droplet has",
+    packages=["sudo", "ca-certificates", "curl", "tzdata", "unattended-upgrades"],
+    no_recommends=True,
+)
+
+# People.
+for user in base.users:
+    server.user(
+        name=f"Set up the user {user.name}",
+        user=user.name,
+        home=f"/home/{user.name}",
+        shell="/bin/bash",
+        create_home=True,
+        public_keys=list(user.ssh_keys) or [key.read_text().strip() for key in droplet.fleet.ssh_keys],
+        delete_keys=True,
+    )
+checked.file(
+    name="Say who may become root",
+    dest="/etc/sudoers.d/smallfleet",
+    content=checked.render(TEMPLATES / "ssh/sudoers.j2", users=base.users),
+    check="visudo -cqf {candidate}",
+    mode="0440",
+)
+
+# SSH. The name sorts before cloud-init's: the first value counts.
+checked.file(
+    name="Let in by key only",
+    dest="/etc/ssh/sshd_config.d/01-smallfleet.conf",
+    content=checked.render(TEMPLATES / "ssh/smallfleet.conf.j2", ssh=base.ssh),
+    check="sshd -t -f {candidate}",
+    after="sshd -t && systemctl reload ssh.service",
+)
+
+# Time.
+server.timezone(name="Set the time zone", timezone=base.timezone)
+if container:
+    host.log(f"time sync and swap are its host's: this is a container ({container})", logger.info)
+else:
+    apt.packages(name="Install time sync", packages=["systemd-timesyncd"], no_recommends=True)
+    systemd.service(name="Keep the time", service="systemd-timesyncd.service", running=True, enabled=True)
+
+# Swap.
+if not container and base.swap:
+    if SWAP not in host.get_fact(Swaps):
+        server.shell(
+            name="Make the swap file",
+            commands=[
+                f"fallocate -l {base.swap} {SWAP}.new && chmod 600 {SWAP}.new && mkswap {SWAP}.new && "
+                f"mv {SWAP}.new {SWAP} && swapon {SWAP}"
+            ],
+        )
+    files.line(
+        name="Swap after a reboot too",
+        path="/etc/fstab",
+        line=rf"^{SWAP}\s.*$",
+        replace=f"{SWAP} none swap sw 0 0",
+    )
+
+# Security updates.
+files.template(
+    name="Look for updates daily",
+    src=str(TEMPLATES / "apt/20auto-upgrades.j2"),
+    dest="/etc/apt/apt.conf.d/20auto-upgrades",
+    mode="644",
+    enabled=base.unattended_upgrades.enabled,
+)
+files.template(
+    name="Install security updates by themselves, never reboot",
+    src=str(TEMPLATES / "apt/52unattended-upgrades-smallfleet.j2"),
+    dest="/etc/apt/apt.conf.d/52unattended-upgrades-smallfleet",
+    mode="644",
+)
+
+# Journal.
+journald = files.template(
+    name="Limit the journal",
+    src=str(TEMPLATES / "systemd/journald.conf.j2"),
+    dest="/etc/systemd/journald.conf.d/smallfleet.conf",
+    mode="644",
+    journald=base.journald,
+)
+systemd.service(
+    name="Restart the journal with its new limits",
+    service="systemd-journald.service",
+    restarted=True,
+    _if=journald.did_change,
+)

@@ -1,0 +1,44 @@
+"""The droplet's own firewall: SSH and the web from anywhere, MongoDB from the private network, nothing else.
+
+pyinfra inventory/prod.py deploys/firewall.py
+"""
+
+from pathlib import Path
+
+from pyinfra import host
+from pyinfra.facts.hardware import Ipv4Addrs
+from pyinfra.operations import apt, systemd
+
+from smallfleet.context import Context
+from smallfleet.errors import FleetError
+from smallfleet.operations import checked, nftables
+
+droplet = Context.of(host)
+
+mongodb = None
+if droplet.has("mongodb"):
+    addresses = host.get_fact(Ipv4Addrs) or {}
+    interface = next((name for name, found in addresses.items() if droplet.private_address in found), None)
+    if interface is None:
+        raise FleetError(
+            f"{droplet.droplet.name} has no interface with its private address {droplet.private_address}"
+        )
+    mongodb = {
+        "interface": interface,
+        "sources": droplet.fleet.vpc,
+        "port": next(
+            droplet.role(name).port for name in droplet.roles if droplet.role(name).kind == "mongodb"
+        ),
+    }
+
+apt.packages(name="Install nftables", packages=["nftables"], no_recommends=True)
+
+nftables.ruleset(
+    name="Set the firewall's rules",
+    content=checked.render(
+        Path("templates/nftables/nftables.conf.j2"), droplet=droplet.droplet.name, mongodb=mongodb
+    ),
+    table="inet smallfleet",
+)
+
+systemd.service(name="Load the firewall at boot", service="nftables.service", running=None, enabled=True)

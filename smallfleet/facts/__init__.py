@@ -1,0 +1,1 @@
+"""pyinfra facts of our own, in the form of pyinfra's own."""

@@ -1,0 +1,92 @@
+"""Config files that are checked before they go live."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from pyinfra import host, logger, state
+from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
+from pyinfra.facts.files import FileContents
+from pyinfra.operations.util.files import generate_color_diff
+
+from smallfleet.facts.files import FileState
+
+
+def render(template: Path, **values: Any) -> str:
+    """A template as text; an unknown variable in the template is an error."""
+    environment = Environment(
+        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template.read_text()).render(**values)
+
+
+def is_there(dest: str, content: str, mode: str) -> bool:
+    """Whether root's file `dest` holds `content` with the mode `mode`."""
+    wanted = {"sha256": hashlib.sha256(content.encode()).hexdigest(), "user": "root", "group": "root"}
+    return host.get_fact(FileState, path=dest) == wanted | {"mode": mode.lstrip("0")}
+
+
+def show_diff(dest: str, content: str) -> None:
+    """What will change in `dest`, where the owner asked for diffs. Not for secrets."""
+    if state.config.DIFF:
+        host.log(f"Will write {dest}", logger.info)
+        now = [f"{line}\n" for line in host.get_fact(FileContents, path=dest) or []]
+        for line in generate_color_diff(now, content.splitlines(keepends=True)):
+            logger.info("  %s", line)
+
+
+@operation()
+def file(
+    dest: str, content: str, check: str, after: str = "true", mode: str = "0644"
+) -> Iterator[StringCommand | FileUploadCommand]:
+    """
+    Put a config file in place if a check of the candidate passes; a candidate that is refused changes nothing.
+
+    + dest: absolute path, root's
+    + content: the text
+    + check: shell command; the candidate's path is put in place of {candidate}
+    + after: shell command that makes it live; if it fails, the file that was there before is put back
+    + mode: octal text
+    """
+    if is_there(dest, content, mode):
+        host.noop(f"{dest} is as it should be")
+        return
+    show_diff(dest, content)
+    path = PurePosixPath(dest)
+    # Programs that read whole directories pass over names like these (sudo: a dot; sshd: another end than .conf).
+    candidate, last = str(path.parent / f".{path.name}.candidate"), str(path.parent / f".{path.name}.last")
+    yield FileUploadCommand(StringIO(content), candidate)
+    new, old, live = (QuoteString(name) for name in (candidate, last, dest))
+    yield StringCommand(
+        *("chown", "root:root", new, "&&", "chmod", mode, new, "&&", check.format(candidate=candidate)),
+        *("||", "{", "status=$?;", "rm", "-f", new, ";", "exit", "$status;", "}"),
+    )
+    yield StringCommand(
+        *("rm", "-f", old, ";", "test", "!", "-e", live, "||", "cp", "-p", live, old, ";"),
+        *("mv", "-f", new, live, "&&", "{", after, ";", "}", "||", "{", "status=$?;"),
+        *(
+            "if",
+            "test",
+            "-e",
+            old,
+            ";",
+            "then",
+            "mv",
+            "-f",
+            old,
+            live,
+            ";",
+            "else",
+            "rm",
+            "-f",
+            live,
+            ";",
+            "fi;",
+        ),
+        *("exit", "$status;", "}", ";", "rm", "-f", old),
+    )

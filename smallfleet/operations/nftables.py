@@ -1,0 +1,39 @@
+"""The droplet's own firewall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import StringIO
+
+from pyinfra import host
+from pyinfra.api import FileUploadCommand, StringCommand, operation
+
+from smallfleet.facts.system import NftTables
+from smallfleet.operations.checked import is_there, show_diff
+
+DEST = "/etc/nftables.conf"
+CANDIDATE = "/etc/.nftables.conf.candidate"
+
+
+@operation()
+def ruleset(content: str, table: str) -> Iterator[StringCommand | FileUploadCommand]:
+    """
+    Make /etc/nftables.conf hold `content`, and the kernel too. The candidate is checked by nft before it replaces
+    what runs; a candidate that nft refuses changes nothing.
+
+    + content: the rules, as `nft -f` reads them
+    + table: a table that is there when they are loaded ("inet smallfleet")
+    """
+    if is_there(DEST, content, "0644"):
+        if table in host.get_fact(NftTables):
+            host.noop("the firewall is as it should be")
+        else:
+            yield StringCommand("nft", "-f", DEST)
+        return
+    show_diff(DEST, content)
+    yield FileUploadCommand(StringIO(content), CANDIDATE)
+    yield StringCommand(
+        *("nft", "-c", "-f", CANDIDATE, "&&", "nft", "-f", CANDIDATE, "&&"),
+        *("install", "-m", "0644", "-o", "root", "-g", "root", CANDIDATE, f"{DEST}.new", "&&"),
+        *("mv", "-f", f"{DEST}.new", DEST, ";", "status=$?;", "rm", "-f", CANDIDATE, ";", "exit", "$status"),
+    )

@@ -1,0 +1,142 @@
+"""MongoDB's users: are they as they should be, and make them so. Runs on the droplet, with pymongo.
+
+    mongodb_users.py state USERS            prints {"podcast": "ok", "api": "password", ...} as JSON
+    mongodb_users.py apply WANTED CURRENT   makes the users of WANTED; CURRENT (may be missing) has the last passwords
+
+USERS, WANTED and CURRENT are files that root alone reads:
+
+    {"port": 27017, "users": [{"name": "admin", "database": "admin", "roles": ["root"], "password": "..."}, ...]}
+
+The first user is the administrator; a fresh mongod lets it be made from localhost without a password. A role is one on the user's
+own database. States: ok, missing, password (it cannot log in), roles (others than wanted). No password is ever printed.
+Ends with 1 and a sentence when mongod does not answer or refuses the administrator.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+WAIT = 60_000  # milliseconds that mongod may take to answer, after a start with much to recover
+REFUSED = 18  # AuthenticationFailed
+User = dict[str, Any]
+
+
+class Failure(Exception):
+    """What the owner is told."""
+
+
+def connect(port: int, user: User | None = None) -> MongoClient[dict[str, Any]]:
+    """A client that has been answered, logged in as `user`. OperationFailure with code REFUSED on a wrong password."""
+    login = {}
+    if user:
+        login = {"username": user["name"], "password": user["password"], "authSource": user["database"]}
+    client: MongoClient[dict[str, Any]] = MongoClient(
+        "127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=WAIT, appname="smallfleet", **login
+    )
+    try:
+        client["admin"].command("ping")
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def logs_in(port: int, user: User) -> bool:
+    try:
+        connect(port, user).close()
+    except OperationFailure as error:
+        if error.code != REFUSED:
+            raise
+        return False
+    return True
+
+
+def state_of(client: MongoClient[dict[str, Any]], port: int, user: User) -> str:
+    found = client[user["database"]].command("usersInfo", user["name"])["users"]
+    if not found:
+        return "missing"
+    has = {(role["role"], role["db"]) for role in found[0]["roles"]}
+    if has != {(role, user["database"]) for role in user["roles"]}:
+        return "roles"
+    return "ok" if logs_in(port, user) else "password"
+
+
+def read(path: str) -> tuple[int, list[User]]:
+    said = json.loads(Path(path).read_text())
+    return said["port"], said["users"]
+
+
+def state(path: str) -> dict[str, str]:
+    port, users = read(path)
+    if not logs_in(port, users[0]):
+        return {users[0]["name"]: "password"}  # or missing: one cannot tell without logging in
+    client = connect(port, users[0])
+    return {user["name"]: state_of(client, port, user) for user in users}
+
+
+def administrator(port: int, wanted: User, current: User | None) -> MongoClient[dict[str, Any]]:
+    """A client of the administrator with the wanted password, which is made or given its new password if need be."""
+    if logs_in(port, wanted):
+        return connect(port, wanted)
+    new = {"pwd": wanted["password"], "roles": wanted["roles"]}
+    if current and logs_in(port, current):
+        client = connect(port, current)
+        client[wanted["database"]].command("updateUser", wanted["name"], **new)
+        client.close()
+        return connect(port, wanted)
+    try:
+        client = connect(port)
+        client[wanted["database"]].command("createUser", wanted["name"], **new)
+        client.close()
+    except OperationFailure as error:
+        raise Failure(
+            f"MongoDB refuses its administrator {wanted['name']}, with the new password and with the last one: somebody else "
+            "has set it. Set the secret mongodb/admin to the password it has."
+        ) from error
+    return connect(port, wanted)
+
+
+def apply(wanted: str, current: str) -> None:
+    port, users = read(wanted)
+    last = {user["name"]: user for user in read(current)[1]} if Path(current).exists() else {}
+    client = administrator(port, users[0], last.get(users[0]["name"]))
+    for user in users:
+        found = state_of(client, port, user)
+        if found != "ok":
+            verb = "createUser" if found == "missing" else "updateUser"
+            client[user["database"]].command(verb, user["name"], pwd=user["password"], roles=user["roles"])
+            print(f"{user['name']}: {'made' if found == 'missing' else f'{found} set'}")
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if arguments[:1] == ["state"] and len(arguments) == 2:
+            print(json.dumps(state(arguments[1])))
+        elif arguments[:1] == ["apply"] and len(arguments) == 3:
+            apply(arguments[1], arguments[2])
+        else:
+            print(__doc__, file=sys.stderr)
+            return 2
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    except ServerSelectionTimeoutError:
+        print(
+            f"MongoDB did not answer within {WAIT // 1000} s: journalctl -u mongod, /var/log/mongodb/mongod.log",
+            file=sys.stderr,
+        )
+        return 1
+    except PyMongoError as error:
+        print(f"MongoDB: {type(error).__name__}: {getattr(error, 'code', None) or error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
