@@ -82,5 +82,7 @@ def configured(files: dict[str, str]) -> Iterator[StringCommand | FileUploadComm
             host.log(f"{DIRECTORY}/{path} {word}")
     yield StringCommand(f"rm -rf {CANDIDATE} && mkdir -p {CANDIDATE}/sites")
     for path, text in sorted(files.items()):
-        yield FileUploadCommand(StringIO(text), f"{CANDIDATE}/{path}", remote_temp_filename=host.get_temp_filename(path))
+        yield FileUploadCommand(
+            StringIO(text), f"{CANDIDATE}/{path}", remote_temp_filename=host.get_temp_filename(path)
+        )
     yield StringCommand(f"sh -c {shlex.quote(SWAP)}")

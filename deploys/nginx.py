@@ -1,0 +1,60 @@
+"""NGINX in front of every site of the droplet: nginx.conf and one vhost per app, tried before they are used."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pyinfra import host
+from pyinfra.facts.files import File
+from pyinfra.operations import apt, files, systemd
+
+from smallfleet.context import Context
+from smallfleet.operations import nginx
+
+context = Context.of(host)
+
+if context.has("nginx"):
+    apt.packages(name="Install NGINX", packages=["nginx", "openssl"], cache_time=86400, update=True)
+
+    files.directory(name="NGINX: the directory of ACME challenges", path="/var/www/acme", mode="755")
+    files.directory(
+        name="NGINX: the directory of cached pages", path="/var/cache/nginx", user="www-data", mode="755"
+    )
+    files.file(
+        name="NGINX: no site of the package's own", path="/etc/nginx/sites-enabled/default", present=False
+    )
+
+    nginx.placeholders(
+        name="NGINX: a certificate for each domain until there is a real one",
+        domains=[app.domain for app in context.apps],
+    )
+
+    templates = Environment(
+        loader=FileSystemLoader(Path("templates/nginx")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    # `http2 on` came with 1.25.1; before, it is a word of `listen`. ssl_reject_handshake came with 1.19.4.
+    new_http2 = context.fleet.image.startswith("debian-13")
+    shared = {
+        "nginx": context.role("nginx"),
+        "ipv6": host.get_fact(File, path="/proc/net/if_inet6") not in (None, False),
+        "http2_on": new_http2,
+        "http2_listen": "" if new_http2 else " http2",
+        "reject_handshake": not context.fleet.image.startswith("ubuntu-22"),
+    }
+    nginx.configured(
+        name="NGINX: nginx.conf and a vhost for each app",
+        files={"nginx.conf": templates.get_template("nginx.conf.j2").render(shared)}
+        | {
+            f"sites/{app.name}.conf": templates.get_template("site.conf.j2").render(
+                shared, site=app, timeout=(app.uwsgi.harakiri if app.uwsgi else 30) + 5
+            )
+            for app in context.apps
+        },
+    )
+
+    systemd.service(
+        name="NGINX runs, also after a reboot", service="nginx.service", running=True, enabled=True
+    )

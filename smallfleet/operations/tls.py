@@ -1,0 +1,88 @@
+"""Certificates from an ACME server, by certbot through the running NGINX."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from smallfleet.facts.nginx import NginxCertificates
+from smallfleet.facts.tls import LIVE, Certificates
+
+HOOK = "/etc/letsencrypt/renewal-hooks/deploy/smallfleet-nginx"
+WEBROOT = "/var/www/acme"
+
+ISSUE = """
+set -eu
+for name in {domains}; do
+    if ! getent ahosts "$name" >/dev/null; then
+        echo "$name does not resolve, so no certificate can be had for it: make its DNS record point here first." >&2
+        exit 1
+    fi
+done
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+if ! {certbot} >"$output" 2>&1; then
+    # The server has forgotten our account (certbot 2.1 hides that behind an AttributeError): make a new one.
+    if grep -Eq "accountDoesNotExist|can't set attribute|has no setter" "$output" /var/log/letsencrypt/letsencrypt.log; then
+        rm -rf {account}
+        {certbot} >"$output" 2>&1 || {{ tail -n 20 "$output" >&2; exit 1; }}
+    else
+        tail -n 20 "$output" >&2
+        exit 1
+    fi
+fi
+RENEWED_LINEAGE={lineage} {hook}
+"""
+
+
+def account_directory(server: str) -> str:
+    """Where certbot keeps its accounts with a server."""
+    parts = urlsplit(server)
+    return f"/etc/letsencrypt/accounts/{parts.netloc}{parts.path}"
+
+
+def certbot_command(name: str, domains: list[str], server: str, email: str | None) -> str:
+    words = [
+        "certbot",
+        "certonly",
+        "--non-interactive",
+        "--agree-tos",
+        "--webroot",
+        "--webroot-path",
+        WEBROOT,
+    ]
+    words += ["--server", server, "--cert-name", name, "--force-renewal", "--renew-with-new-domains"]
+    words += ["--email", email] if email else ["--register-unsafely-without-email"]
+    for domain in domains:
+        words += ["--domain", domain]
+    return shlex.join(words)
+
+
+@operation()
+def certificate(
+    lineage: str, domains: list[str], server: str, email: str | None = None
+) -> Iterator[StringCommand]:
+    """Have a valid certificate of this server for exactly these domains, and NGINX use it. `lineage` is
+    certbot's name for it; the first domain is the vhost's.
+
+    certbot's timer renews it. Fails with a sentence where a domain does not resolve, else with certbot's last lines.
+    """
+    directory = f"{LIVE}/{lineage}"
+    there = host.get_fact(Certificates).get(lineage)
+    if there is None or there["server"] != server or set(there["domains"]) != set(domains):
+        script = ISSUE.format(
+            domains=shlex.join(domains),
+            certbot=certbot_command(lineage, domains, server, email),
+            account=shlex.quote(account_directory(server)),
+            lineage=shlex.quote(directory),
+            hook=HOOK,
+        )
+        yield StringCommand(f"sh -c {shlex.quote(script)}")
+    elif host.get_fact(NginxCertificates).get(domains[0]) != f"{directory}/fullchain.pem":
+        yield StringCommand(f"RENEWED_LINEAGE={shlex.quote(directory)} {HOOK}")
+    else:
+        host.noop(f"{lineage} has its certificate")

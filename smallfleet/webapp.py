@@ -1,0 +1,64 @@
+"""What an app is told about where it runs: its environment, and what its release program reads."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from smallfleet.context import Context
+from smallfleet.errors import FleetError
+from smallfleet.model.roles import AppRole
+
+
+def environment(context: Context, app: AppRole) -> dict[str, str]:
+    """The app's variables, secrets in clear: for `operations.secrets.file` alone."""
+    assert app.app is not None, "a site without an app has no environment"
+    variables = dict(app.app.environment)
+    variables["SITE_URL"] = f"https://{app.domain}"
+    if app.files:
+        variables["FILES_DIR"] = app.files.directory
+        variables["FILES_URL"] = app.files.url
+    if app.mongodb:
+        variables["MONGODB_URL"] = mongodb_url(context, app)
+    for name in app.app.secrets:
+        variables[name.upper()] = context.secret(f"{app.name}/{name}").reveal()
+    return variables
+
+
+def mongodb_url(context: Context, app: AppRole) -> str:
+    """mongodb://USER:PASSWORD@PRIVATE:PORT/DATABASE; each user is one of its own database."""
+    assert app.mongodb is not None
+    role = next(name for name in context.fleet.roles if context.fleet.roles[name].kind == "mongodb")
+    addresses = context.private_addresses_of(role)
+    if not addresses:
+        raise FleetError(f"The app {app.name} has a database, but no droplet has the role {role}.")
+    password = quote(context.secret(f"mongodb/{app.name}").reveal(), safe="")
+    hosts = ",".join(f"{address}:{context.role(role).port}" for address in addresses)
+    database = app.mongodb.database
+    return f"mongodb://{quote(app.name, safe='')}:{password}@{hosts}/{database}?authSource={database}"
+
+
+def quoted(text: str) -> str:
+    """A value as systemd's EnvironmentFile= reads it back."""
+    for character in ("\\", '"', "`", "$"):
+        text = text.replace(character, "\\" + character)
+    return f'"{text}"'
+
+
+def environment_file(context: Context, app: AppRole) -> str:
+    return "".join(f"{key}={quoted(value)}\n" for key, value in sorted(environment(context, app).items()))
+
+
+def release_spec(app: AppRole) -> dict[str, Any]:
+    """What /etc/smallfleet/apps/NAME.json says to the release program; nothing in it is secret."""
+    assert app.app is not None
+    return {
+        "name": app.name,
+        "repository": app.app.repository,
+        "ref": app.app.ref,
+        "requirements": app.app.requirements,
+        "setup": app.app.setup,
+        "health": app.app.health,
+        "keep": app.app.keep,
+        "domain": app.domain,
+    }
