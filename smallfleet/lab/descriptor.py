@@ -142,12 +142,14 @@ def known() -> list[str]:
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Hold the lock that orders what labs share: indexes, ip_forward, clearing up."""
-    RUNTIME.mkdir(mode=0o711, parents=True, exist_ok=True)
-    # Outside RUNTIME's content on purpose: the directory goes with the last lab, the lock must not.
-    with Path("/run/lock/smallfleet.lock").open("w") as lock:
+    # The lock is on a directory that is always there: the last lab must leave no file behind.
+    lock = os.open("/run/lock", os.O_RDONLY | os.O_DIRECTORY)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         RUNTIME.mkdir(mode=0o711, parents=True, exist_ok=True)
         yield
+    finally:
+        os.close(lock)
 
 
 def write_private(path: Path, text: str) -> None:

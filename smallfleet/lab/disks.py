@@ -13,7 +13,7 @@ from smallfleet.lab.run import run
 
 
 def layers(lab: Lab, name: str) -> list[str]:
-    """The directories that image `name` is made of, uppermost first; builds a distribution's image if needed."""
+    """The directories that image `name` is made of, uppermost first; builds them if need be."""
     if not name.startswith("snapshot-"):
         return [str(image.root(name))]
     directory = lab.path / "snapshots" / name

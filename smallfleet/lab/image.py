@@ -43,7 +43,8 @@ def _build(slug: str, final: Path) -> None:
         )
     partial = CACHE / f".{slug}.{os.getpid()}"
     _remove_partial(slug)
-    source = f"deb [signed-by={release.keyring}] {recipe.mirror(release.archive)} {release.suite} {release.components}"
+    archive = recipe.mirror(release.archive)
+    source = f"deb [signed-by={release.keyring}] {archive} {release.suite} {release.components}"
     options = [f'--aptopt={key} "{value}"' for key, value in recipe.apt_options().items()]
     try:
         run(

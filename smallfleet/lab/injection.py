@@ -6,6 +6,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+from smallfleet.lab import recipe
 from smallfleet.lab.errors import LabError
 from smallfleet.lab.parts import MachineSpec
 from smallfleet.lab.run import run
@@ -21,8 +22,11 @@ def check_user_data(spec: MachineSpec) -> None:
         )
 
 
-def inject(spec: MachineSpec, root: Path, resolver: str) -> None:
-    """Write it all into `root`, the mounted root of a droplet that is off. Replaces what an image had."""
+def inject(spec: MachineSpec, root: Path, resolver: str, trusted: Path) -> None:
+    """Write it all into `root`, the mounted root of a droplet that is off. Replaces what an image had.
+
+    `trusted` is the certificate (PEM) of the lab's ACME server, which droplets ask over HTTPS; it may be missing.
+    """
     for old in (root / "etc/ssh").glob("ssh_host_*"):
         old.unlink()
     for kind in HOST_KEY_TYPES:
@@ -41,6 +45,8 @@ def inject(spec: MachineSpec, root: Path, resolver: str) -> None:
     keys = ssh / "authorized_keys"
     keys.write_text("".join(f"{key.strip()}\n" for key in spec.ssh_keys))
     keys.chmod(0o600)
+    if trusted.exists():
+        _trust(root, trusted.read_text())
     place = root / "var/lib/lab"
     shutil.rmtree(place, ignore_errors=True)
     if spec.user_data:
@@ -48,6 +54,17 @@ def inject(spec: MachineSpec, root: Path, resolver: str) -> None:
         script = place / "user-data"
         script.write_text(spec.user_data)
         script.chmod(0o700)
+
+
+def _trust(root: Path, certificate: str) -> None:
+    """Add a certificate as an administrator would; the bundle is written at once, to save a run of the tool."""
+    place = root / "usr/local/share/ca-certificates/lab-acme.crt"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(certificate)
+    bundle = root / recipe.CA_BUNDLE.lstrip("/")
+    text = bundle.read_text()
+    if certificate not in text:
+        bundle.write_text(text + certificate)
 
 
 def host_keys(upper: Path) -> list[str]:

@@ -44,7 +44,7 @@ class LabMachines:
             home.mkdir(parents=True, mode=0o711)
             try:
                 self._save(spec, lower, on=True)
-                inject(spec, disks.mount(self.lab, spec.id, lower), self.lab.resolver)
+                self._inject(spec, lower)
                 self.network.attach(spec)
                 self._start(spec, lower)
             except BaseException:
@@ -103,7 +103,7 @@ class LabMachines:
             self._halt(id, Supervisor.power_off)
             disks.wipe(self.lab, id)
             self._save(spec, lower, on=True)
-            inject(spec, disks.mount(self.lab, id, lower), self.lab.resolver)
+            self._inject(spec, lower)
             self._start(spec, lower)
             disks.collect(self.lab)
 
@@ -158,6 +158,10 @@ class LabMachines:
         )
         self._supervisors[spec.id] = supervisor
         supervisor.start()
+
+    def _inject(self, spec: MachineSpec, lower: list[str]) -> None:
+        root = disks.mount(self.lab, spec.id, lower)
+        inject(spec, root, self.lab.resolver, self.lab.path / "acme-api-ca.pem")
 
     def _stop(self, id: int, how: Callable[[Supervisor], None]) -> None:
         with self._locks[id]:

@@ -17,7 +17,7 @@ LOCAL_CA = Path("/usr/local/share/ca-certificates")
 PACKAGES = (
     "systemd systemd-sysv dbus libpam-systemd openssh-server sudo python3 python3-venv iproute2 iputils-ping "
     "netbase procps ca-certificates nftables curl git gnupg less kmod cron logrotate apt-utils"
-).split()
+).split()  # noqa: SIM905
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -65,7 +66,9 @@ class Supervisor:
         before = self.boots
         self._thread = threading.Thread(target=self._loop, name=self.machine, daemon=True)
         self._thread.start()
-        if not self._wait(lambda: self.boots > before and self._leader() is not None or not self.running, 30):
+        if not self._wait(
+            lambda: (self.boots > before and self._leader() is not None) or not self.running, 30
+        ):
             self.power_off()
             raise LabError(f"{self.machine} did not boot within 30 s; its console is in {self.log}")
         if not self.running:
@@ -160,7 +163,5 @@ class Supervisor:
 
 
 def _kill(pid: int, signal_number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal_number)
-    except ProcessLookupError:
-        pass
