@@ -56,7 +56,7 @@ def set_(
     if not text:
         raise FleetError(f"{name} was left as it is: the new text is empty")
     change(fleet, {name: Secret(text)})
-    typer.echo(f"{name} is set. {_next(inventory)}")
+    typer.echo(f"{name} is set. {_next(inventory)}" if name in required_secrets(fleet) else f"{name} is set.")
 
 
 @app.command()
@@ -110,7 +110,7 @@ def edit(inventory: Inventory) -> None:
 def _edited(text: str, fleet: Fleet) -> str:
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    # The directory is 0700: the editor's own copies beside the file are the owner's alone too, and go with it.
+    # The directory is 0700: the editor's own copies beside the file are the owner's alone, and go with it.
     with tempfile.TemporaryDirectory(prefix="smallfleet-", dir=memory) as directory:
         file = Path(directory, f"{fleet.name}.secrets.yml")
         file.touch(mode=0o600)

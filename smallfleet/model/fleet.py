@@ -38,7 +38,7 @@ def _caller() -> str:
 
 
 def _read_by_pyinfra() -> bool:
-    """Whether it is pyinfra that reads the inventory: it needs the secrets, `fleet secrets` is to set them."""
+    """Whether pyinfra reads the inventory: it needs the secrets, while `fleet secrets` is to set them."""
     frame: FrameType | None = sys._getframe(1)
     while frame:
         if frame.f_globals.get("__name__") == "pyinfra_cli.inventory":
