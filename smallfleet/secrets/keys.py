@@ -30,7 +30,6 @@ def recipients(public_keys: Iterable[Path]) -> list[pyrage.ssh.Recipient]:
     return found
 
 
-@cache
 def identity(private_key: Path) -> pyrage.ssh.Identity:
     """age's identity of a private key file. A key with a passphrase is asked for on the terminal, once."""
     try:
@@ -40,6 +39,11 @@ def identity(private_key: Path) -> pyrage.ssh.Identity:
             f"{private_key}: the private key that opens the secrets cannot be read: {error.strerror}. "
             "Name yours in the inventory: ssh_key="
         ) from None
+    return _identity(private_key, data)
+
+
+@cache
+def _identity(private_key: Path, data: bytes) -> pyrage.ssh.Identity:
     try:
         key = serialization.load_ssh_private_key(data, None)
     except (TypeError, ValueError) as error:

