@@ -11,8 +11,8 @@ UserState = Literal["ok", "missing", "password", "roles"]
 
 
 class MongodbUsers(FactBase[dict[str, UserState]]):
-    """The state of each user in the file `users` (see programs/mongodb_users.py); {} where mongod does not run
-    or nothing has been set up yet. A user that is not in the answer is not there."""
+    """The state of each user in the file `users` (see programs/mongodb_users.py); {} where mongod does not
+    run or nothing has been set up yet. A user that is not in the answer is not there."""
 
     default = dict
 

@@ -6,7 +6,7 @@ from pyinfra.api import FactBase
 
 
 class Container(FactBase[str | None]):
-    """The kind of container that the droplet is ("systemd-nspawn"), None for a machine with a kernel of its own.
+    """The kind of container the droplet is ("systemd-nspawn"), None for a machine with its own kernel.
 
     A container has neither swap nor a clock of its own.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +14,7 @@ from pyinfra.facts.files import FileContents
 from pyinfra.operations.util.files import generate_color_diff
 
 from smallfleet.facts.files import FileState
+from smallfleet.operations import Commands
 
 
 def render(template: Path, **values: Any) -> str:
@@ -41,11 +41,9 @@ def show_diff(dest: str, content: str) -> None:
 
 
 @operation()
-def file(
-    dest: str, content: str, check: str, after: str = "true", mode: str = "0644"
-) -> Iterator[StringCommand | FileUploadCommand]:
+def file(dest: str, content: str, check: str, after: str = "true", mode: str = "0644") -> Commands:
     """
-    Put a config file in place if a check of the candidate passes; a candidate that is refused changes nothing.
+    Put a config file in place if a check of the candidate passes; one that is refused changes nothing.
 
     + dest: absolute path, root's
     + content: the text
@@ -58,7 +56,7 @@ def file(
         return
     show_diff(dest, content)
     path = PurePosixPath(dest)
-    # Programs that read whole directories pass over names like these (sudo: a dot; sshd: another end than .conf).
+    # Programs that read whole directories pass over such names (sudo: a dot; sshd: no .conf at the end).
     candidate, last = str(path.parent / f".{path.name}.candidate"), str(path.parent / f".{path.name}.last")
     yield FileUploadCommand(StringIO(content), candidate)
     new, old, live = (QuoteString(name) for name in (candidate, last, dest))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pyinfra import host
-from pyinfra.api import FileUploadCommand, StringCommand, operation
+from pyinfra.api import StringCommand, operation
 
 from smallfleet.errors import FleetError
 from smallfleet.facts.files import FileState
 from smallfleet.facts.mongodb import MongodbUsers
 from smallfleet.model.roles import MongodbRole
-from smallfleet.operations import secrets
+from smallfleet.operations import Commands, secrets
 from smallfleet.secrets import Secret
 
 ROOM = "/opt/smallfleet/mongodb"  # the program and its venv
@@ -69,19 +68,20 @@ class User:
 
 
 def memory_of(size: str) -> float:
-    """GiB of memory of a droplet of the size `size`, a slug of DigitalOcean's: "s-1vcpu-512mb-10gb" -> 0.5."""
+    """GiB of memory of a droplet of DigitalOcean's size `size`: "s-1vcpu-512mb-10gb" -> 0.5."""
     if found := re.search(r"-(\d+)(gb|mb)(?:-|$)", size):
         return int(found[1]) / (1 if found[2] == "gb" else 1024)
     raise FleetError(
-        f"The size {size} does not say how much memory it has (s-1vcpu-2gb does): give the role mongodb `cache:`, as in 512M."
+        f"The size {size} does not say how much memory it has (s-1vcpu-2gb does): "
+        "give the role mongodb `cache:`, as in 512M."
     )
 
 
 def cache_size(cache: str, size: str, alone: bool) -> float:
-    """WiredTiger's cache in GiB: what the role says, or from the droplet's size, and never under 0.25 (MongoDB's least).
+    """WiredTiger's cache in GiB: what the role says, or from the droplet's size; 0.25 is MongoDB's least.
 
-    Auto is MongoDB's own rule, half of what is left after 1 GiB; a quarter of it all is kept for the droplet's apps if MongoDB
-    is not `alone`. mongod itself looks at the machine's memory, which in a container is not the droplet's.
+    Auto is MongoDB's own rule, half of what is left after 1 GiB; a quarter, if MongoDB shares the droplet
+    with apps (not `alone`). mongod itself looks at the machine's memory, in a container not the droplet's.
     """
     if cache != "auto":
         return max(0.25, round(int(cache[:-1]) * UNITS[cache[-1]] / UNITS["G"], 2))
@@ -90,7 +90,7 @@ def cache_size(cache: str, size: str, alone: bool) -> float:
 
 
 @operation()
-def users(users: list[User], port: int = 27017) -> Iterator[StringCommand | FileUploadCommand]:
+def users(users: list[User], port: int = 27017) -> Commands:
     """
     Make MongoDB's users, with their passwords and roles. Waits for mongod to answer. Always give `name=`.
 

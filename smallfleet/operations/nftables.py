@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from io import StringIO
 
 from pyinfra import host
 from pyinfra.api import FileUploadCommand, StringCommand, operation
 
 from smallfleet.facts.system import NftTables
+from smallfleet.operations import Commands
 from smallfleet.operations.checked import is_there, show_diff
 
 DEST = "/etc/nftables.conf"
@@ -16,10 +16,10 @@ CANDIDATE = "/etc/.nftables.conf.candidate"
 
 
 @operation()
-def ruleset(content: str, table: str) -> Iterator[StringCommand | FileUploadCommand]:
+def ruleset(content: str, table: str) -> Commands:
     """
-    Make /etc/nftables.conf hold `content`, and the kernel too. The candidate is checked by nft before it replaces
-    what runs; a candidate that nft refuses changes nothing.
+    Make /etc/nftables.conf hold `content`, and the kernel too. The candidate is checked by nft
+    before it replaces what runs; a candidate that nft refuses changes nothing.
 
     + content: the rules, as `nft -f` reads them
     + table: a table that is there when they are loaded ("inet smallfleet")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import PurePosixPath
 
@@ -11,9 +10,10 @@ from pyinfra import host
 from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
 
 from smallfleet.facts.files import FileState
+from smallfleet.operations import Commands
 from smallfleet.secrets import Secret
 
-# In memory, never on a disk; for root alone. SFTP makes files with mode 0644, so the directory is what protects them.
+# In memory, never on a disk; for root alone. SFTP makes files with mode 0644: the directory protects them.
 UPLOADS = "/run/smallfleet-uploads"
 
 
@@ -23,10 +23,8 @@ def digest(content: str | Secret) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def upload(
-    dest: str, content: str | Secret, user: str, group: str, mode: str
-) -> Iterator[StringCommand | FileUploadCommand]:
-    """Commands that put `content` at `dest`, whole or not at all; for operations that write more than a file."""
+def upload(dest: str, content: str | Secret, user: str, group: str, mode: str) -> Commands:
+    """Commands that put `content` at `dest`, whole or not at all; for operations that do more than that."""
     text = content.reveal() if isinstance(content, Secret) else content
     path = PurePosixPath(dest)
     name = hashlib.sha256(dest.encode()).hexdigest()[:16]
@@ -43,9 +41,9 @@ def upload(
 @operation()
 def file(
     dest: str, content: str | Secret, user: str = "root", group: str = "root", mode: str = "0400"
-) -> Iterator[StringCommand | FileUploadCommand]:
+) -> Commands:
     """
-    Put a file that holds a secret onto the droplet. Nothing of it is printed, at any verbosity; always give `name=`.
+    Put a file that holds a secret onto the droplet. Nothing of it is ever printed; always give `name=`.
 
     + dest: absolute path; its directory must be there
     + content: the text, or text that was made from secrets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from pyinfra import host
@@ -10,6 +9,7 @@ from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, deploy, o
 from pyinfra.operations import apt, files
 
 from smallfleet.facts.files import FileState
+from smallfleet.operations import Commands
 from smallfleet.operations.secrets import digest
 
 TEMPLATES = Path("templates/uv")
@@ -17,11 +17,9 @@ HOME = "/opt/uv"
 
 
 @operation()
-def venv(
-    path: str, requirements: Path, uv: str | None = "/usr/local/bin/uv"
-) -> Iterator[StringCommand | FileUploadCommand]:
+def venv(path: str, requirements: Path, uv: str | None = "/usr/local/bin/uv") -> Commands:
     """
-    Make a venv that holds exactly what a locked requirements file says; every package is checked against its hash.
+    Make a venv that holds exactly what a locked requirements file says, each package checked by its hash.
 
     + path: absolute path of the venv
     + requirements: the file, on this machine
@@ -76,3 +74,9 @@ def installed() -> None:
         uv=None,
     )
     files.link(name="Put uv on the path", path="/usr/local/bin/uv", target=f"{HOME}/bin/uv")
+    files.put(
+        name="Let uv trust what the droplet trusts",
+        src=str((TEMPLATES / "uv.toml").resolve()),
+        dest="/etc/uv/uv.toml",
+        mode="644",
+    )

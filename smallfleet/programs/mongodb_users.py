@@ -1,14 +1,15 @@
 """MongoDB's users: are they as they should be, and make them so. Runs on the droplet, with pymongo.
 
     mongodb_users.py state USERS            prints {"podcast": "ok", "api": "password", ...} as JSON
-    mongodb_users.py apply WANTED CURRENT   makes the users of WANTED; CURRENT (may be missing) has the last passwords
+    mongodb_users.py apply WANTED CURRENT   makes the users of WANTED; CURRENT (if there) has the last ones
 
 USERS, WANTED and CURRENT are files that root alone reads:
 
-    {"port": 27017, "users": [{"name": "admin", "database": "admin", "roles": ["root"], "password": "..."}, ...]}
+    {"port": 27017, "users": [{"name": "admin", "database": "admin", "roles": ["root"], "password": "..."}]}
 
-The first user is the administrator; a fresh mongod lets it be made from localhost without a password. A role is one on the user's
-own database. States: ok, missing, password (it cannot log in), roles (others than wanted). No password is ever printed.
+The first user is the administrator; a fresh mongod lets it be made from localhost without a password. A role
+is one on the user's own database. States: ok, missing, password (it cannot log in), roles (not as wanted).
+No password is ever printed.
 Ends with 1 and a sentence when mongod does not answer or refuses the administrator.
 """
 
@@ -32,7 +33,7 @@ class Failure(Exception):
 
 
 def connect(port: int, user: User | None = None) -> MongoClient[dict[str, Any]]:
-    """A client that has been answered, logged in as `user`. OperationFailure with code REFUSED on a wrong password."""
+    """A client that was answered, logged in as `user`. OperationFailure (REFUSED) on a wrong password."""
     login = {}
     if user:
         login = {"username": user["name"], "password": user["password"], "authSource": user["database"]}
@@ -81,7 +82,7 @@ def state(path: str) -> dict[str, str]:
 
 
 def administrator(port: int, wanted: User, current: User | None) -> MongoClient[dict[str, Any]]:
-    """A client of the administrator with the wanted password, which is made or given its new password if need be."""
+    """A client of the administrator with the wanted password, made or given its new password if need be."""
     if logs_in(port, wanted):
         return connect(port, wanted)
     new = {"pwd": wanted["password"], "roles": wanted["roles"]}
@@ -96,8 +97,8 @@ def administrator(port: int, wanted: User, current: User | None) -> MongoClient[
         client.close()
     except OperationFailure as error:
         raise Failure(
-            f"MongoDB refuses its administrator {wanted['name']}, with the new password and with the last one: somebody else "
-            "has set it. Set the secret mongodb/admin to the password it has."
+            f"MongoDB refuses its administrator {wanted['name']}, with the new password and with the "
+            "last one: somebody else has set it. Set the secret mongodb/admin to the password it has."
         ) from error
     return connect(port, wanted)
 
@@ -128,7 +129,7 @@ def main(arguments: list[str]) -> int:
         return 1
     except ServerSelectionTimeoutError:
         print(
-            f"MongoDB did not answer within {WAIT // 1000} s: journalctl -u mongod, /var/log/mongodb/mongod.log",
+            f"MongoDB did not answer in {WAIT // 1000} s: journalctl -u mongod, /var/log/mongodb/mongod.log",
             file=sys.stderr,
         )
         return 1
