@@ -1,4 +1,4 @@
-"""NGINX in front of every site of the droplet: nginx.conf and one vhost per app, tried before they are used."""
+"""NGINX in front of every site of the droplet: nginx.conf and a vhost per app, tried before they are used."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ if context.has("nginx"):
     files.directory(
         name="NGINX: the directory of cached pages", path="/var/cache/nginx", user="www-data", mode="755"
     )
-    files.file(
+    files.link(
         name="NGINX: no site of the package's own", path="/etc/nginx/sites-enabled/default", present=False
     )
 

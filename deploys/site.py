@@ -1,4 +1,4 @@
-"""Everything, in order. Each line runs by itself too: pyinfra inventory/prod.py deploys/nginx.py --limit podcast"""
+"""Everything, in order. Each runs by itself: pyinfra inventory/prod.py deploys/nginx.py --limit podcast"""
 
 from pyinfra import local
 

@@ -28,9 +28,11 @@ class NginxCertificates(FactBase):
     default = dict
 
     def command(self) -> str:
-        loop = 'for f in */fullchain.pem; do [ -s "$f" ] && [ -s "${f%/*}/privkey.pem" ] && echo "${f%/*} $(readlink -m "$f")"; done'
-        resolve = loop.replace("readlink -m", "readlink")
-        return f"cd {TLS} 2>/dev/null && {{ {resolve}; true; }} || true"
+        loop = (
+            "for f in */fullchain.pem; do "
+            '[ -s "$f" ] && [ -s "${f%/*}/privkey.pem" ] && echo "${f%/*} $(readlink "$f")"; done'
+        )
+        return f"cd {TLS} 2>/dev/null && {{ {loop}; true; }} || true"
 
     def process(self, output: list[str]) -> dict[str, str]:
         words = (line.split(maxsplit=1) for line in output if line.strip())

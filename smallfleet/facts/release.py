@@ -12,13 +12,14 @@ PROGRAM = "/usr/local/sbin/smallfleet-release"
 
 
 class ReleaseStatus(FactBase):
-    """`smallfleet-release status NAME`: {release, commit, remote, trouble, changed: [reasons]}; {} on a new droplet."""
+    """`smallfleet-release status NAME`: {release, commit, remote, trouble, changed}; {} on a new droplet."""
 
     default = dict
 
     def command(self, app: str) -> str:
         spec = shlex.quote(f"/etc/smallfleet/apps/{app}.json")
-        return f"if [ -x {PROGRAM} ] && [ -f {spec} ]; then {PROGRAM} status {shlex.quote(app)}; else echo '{{}}'; fi"
+        status = f"{PROGRAM} status {shlex.quote(app)}"
+        return f"if [ -x {PROGRAM} ] && [ -f {spec} ]; then {status}; else echo '{{}}'; fi"
 
     def process(self, output: list[str]) -> dict[str, Any]:
         return dict(json.loads("\n".join(output)))

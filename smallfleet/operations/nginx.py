@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator
 from io import StringIO
 
 from pyinfra import host
@@ -30,7 +30,7 @@ if [ -d {DIRECTORY}/sites ]; then mv {DIRECTORY}/sites {PREVIOUS}/sites; fi
 mv {CANDIDATE}/sites {DIRECTORY}/sites
 mv {CANDIDATE}/nginx.conf {DIRECTORY}/nginx.conf
 rm -rf {CANDIDATE}
-if ! nginx -t -q || ! {{ systemctl is-active -q nginx && systemctl reload nginx || systemctl restart nginx; }}; then
+if ! nginx -t -q || ! systemctl reload-or-restart nginx; then
     rm -rf {DIRECTORY}/sites
     if [ -d {PREVIOUS}/sites ]; then mv {PREVIOUS}/sites {DIRECTORY}/sites; fi
     mv {PREVIOUS}/nginx.conf {DIRECTORY}/nginx.conf
@@ -41,13 +41,14 @@ fi
 
 
 @operation()
-def placeholders(domains: list[str]) -> Iterator[StringCommand]:
-    """Have a certificate for each domain, self-signed until deploys/tls.py has a real one: NGINX starts with none less."""
+def placeholders(domains: list[str]) -> Generator[StringCommand, None, None]:
+    """Have a certificate for each domain, self-signed until deploys/tls.py has a real one."""
     there = host.get_fact(NginxCertificates)
     missing = [domain for domain in domains if domain not in there]
     if "placeholder" not in there:
         yield StringCommand(
-            f"umask 077 && mkdir -p {PLACEHOLDER} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+            f"umask 077 && mkdir -p {PLACEHOLDER}"
+            " && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256"
             f" -nodes -days 3650 -subj /CN=placeholder.invalid"
             f" -keyout {PLACEHOLDER}/privkey.pem -out {PLACEHOLDER}/fullchain.pem 2>/dev/null"
         )
@@ -62,11 +63,11 @@ def placeholders(domains: list[str]) -> Iterator[StringCommand]:
 
 
 @operation()
-def configured(files: dict[str, str]) -> Iterator[StringCommand | FileUploadCommand]:
-    """Have exactly these files, {path under /etc/nginx: text}: nginx.conf and sites/NAME.conf. Reloads on a change.
+def configured(files: dict[str, str]) -> Generator[StringCommand | FileUploadCommand, None, None]:
+    """Have exactly these files, {path under /etc/nginx: text}: nginx.conf and sites/NAME.conf; reload on change.
 
-    They are laid beside the present ones and tried with `nginx -t` first; a configuration that is refused is removed
-    and the present one stays.
+    They are laid beside the present ones and tried with `nginx -t` first; what is refused is removed and the
+    present configuration stays.
     """
     strange = [path for path in files if path != "nginx.conf" and path.rpartition("/")[0] != "sites"]
     if strange:

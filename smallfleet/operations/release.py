@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
@@ -11,11 +11,11 @@ from smallfleet.facts.release import PROGRAM, ReleaseStatus
 
 
 @operation()
-def deployed(app: str) -> Iterator[StringCommand]:
+def deployed(app: str) -> Generator[StringCommand, None, None]:
     """Have the app serve what its ref names, built from its present configuration.
 
-    Does nothing while commit, requirements, uWSGI's configuration, environment and units are those of the release
-    that serves. Fails, with the reason, where the new release does not become healthy; the old one then serves on.
+    Does nothing while commit, requirements, uWSGI's configuration, environment and units are those of the
+    release that serves. Fails, with the reason, where the new one is not healthy; the old one then serves on.
     """
     status = host.get_fact(ReleaseStatus, app=app)
     # An origin that cannot be asked is for the program to report: it fails with git's own words.

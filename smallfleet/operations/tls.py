@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator
 from urllib.parse import urlsplit
 
 from pyinfra import host
@@ -19,7 +19,7 @@ ISSUE = """
 set -eu
 for name in {domains}; do
     if ! getent ahosts "$name" >/dev/null; then
-        echo "$name does not resolve, so no certificate can be had for it: make its DNS record point here first." >&2
+        echo "$name does not resolve, so it gets no certificate: make its DNS record point here." >&2
         exit 1
     fi
 done
@@ -27,7 +27,7 @@ output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 if ! {certbot} >"$output" 2>&1; then
     # The server has forgotten our account (certbot 2.1 hides that behind an AttributeError): make a new one.
-    if grep -Eq "accountDoesNotExist|can't set attribute|has no setter" "$output" /var/log/letsencrypt/letsencrypt.log; then
+    if grep -Eq "accountDoesNotExist|can't set attribute|has no setter" "$output"; then
         rm -rf {account}
         {certbot} >"$output" 2>&1 || {{ tail -n 20 "$output" >&2; exit 1; }}
     else
@@ -65,11 +65,11 @@ def certbot_command(name: str, domains: list[str], server: str, email: str | Non
 @operation()
 def certificate(
     lineage: str, domains: list[str], server: str, email: str | None = None
-) -> Iterator[StringCommand]:
+) -> Generator[StringCommand, None, None]:
     """Have a valid certificate of this server for exactly these domains, and NGINX use it. `lineage` is
     certbot's name for it; the first domain is the vhost's.
 
-    certbot's timer renews it. Fails with a sentence where a domain does not resolve, else with certbot's last lines.
+    certbot's timer renews it. Where a domain does not resolve that is said, else certbot's last lines.
     """
     directory = f"{LIVE}/{lineage}"
     there = host.get_fact(Certificates).get(lineage)

@@ -104,7 +104,7 @@ class App:
         return digest.hexdigest()
 
 
-def run(command: Sequence[str | Path], *, step: str, user: str | None = None, cwd: Path | None = None) -> str:
+def run(command: Sequence[object], *, step: str, user: str | None = None, cwd: Path | None = None) -> str:
     """Run one command, as `user` if given; its output. Raises ReleaseError with its last lines."""
     environment = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -313,7 +313,7 @@ def export(app: App, commit: str, release: str) -> Path:
 
 
 def build(app: App, directory: Path) -> None:
-    """The release's own venv, made by the app's user (building a package runs its code), then given to root."""
+    """The release's own venv, made by the app's user (a build runs others' code), then given to root."""
     requirements = directory / app.requirements
     if not requirements.is_file():
         raise ReleaseError(
