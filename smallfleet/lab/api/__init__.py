@@ -46,7 +46,14 @@ def create_app(parts: Parts, token: str, state_file: Path, rate_limit: int = RAT
         yield
         await to_thread.run_sync(cloud.close)
 
-    app = FastAPI(title="smallfleet lab", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="smallfleet lab",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        strict_content_type=False,
+    )
     app.state.cloud = cloud
     errors.install(app)
     v2 = APIRouter(prefix="/v2")

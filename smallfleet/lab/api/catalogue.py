@@ -123,7 +123,7 @@ def images(slugs: list[str]) -> list[dict[str, Any]]:
 
 
 def find_image(data: Data, slugs: list[str], wanted: int | str) -> dict[str, Any] | None:
-    """The image with the id (number or digits) or slug `wanted`: a distribution's, or a snapshot of the account."""
+    """The image with the id or slug `wanted`: a distribution's, or a snapshot of the account."""
     if (own := data["images"].get(str(wanted))) is not None:
         return own
     for image in images(slugs):

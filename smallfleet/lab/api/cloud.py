@@ -14,6 +14,7 @@ from smallfleet.lab.api.errors import ApiError, not_found
 from smallfleet.lab.api.faults import Faults
 from smallfleet.lab.api.resolve import dns_records, firewall_rules
 from smallfleet.lab.api.store import Data, Store, next_id, now
+from smallfleet.lab.errors import LabError
 from smallfleet.lab.parts import DropletRules, Parts
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,11 @@ class Cloud:
         with self.machine_lock(droplet_id):
             result = None
             try:
+                with self.store.read() as data:
+                    # Destroyed while the action waited for its turn: a machine must not come after that.
+                    gone = str(droplet_id) not in data["droplets"]
+                if gone:
+                    raise LabError("the droplet has been destroyed")
                 result = work()
             except Exception as error:
                 status = "errored"

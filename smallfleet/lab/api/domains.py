@@ -30,11 +30,11 @@ class NewRecord(BaseModel):
     type: str
     name: str = "@"
     data: str
-    priority: int | None = Field(None, ge=0, le=65535)
-    port: int | None = Field(None, ge=0, le=65535)
-    weight: int | None = Field(None, ge=0, le=65535)
-    ttl: int | None = Field(None, ge=30)
-    flags: int | None = Field(None, ge=0, le=255)
+    priority: int | None = Field(default=None, ge=0, le=65535)
+    port: int | None = Field(default=None, ge=0, le=65535)
+    weight: int | None = Field(default=None, ge=0, le=65535)
+    ttl: int | None = Field(default=None, ge=30)
+    flags: int | None = Field(default=None, ge=0, le=255)
     tag: str | None = None
 
 

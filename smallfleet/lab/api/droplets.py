@@ -31,14 +31,14 @@ FIRST_RESERVED = 200  # from here on reserved IPs
 
 class NewDroplets(BaseModel):
     name: str | None = None
-    names: list[str] | None = Field(None, max_length=10)
+    names: list[str] | None = Field(default=None, max_length=10)
     region: str
     size: str
     image: int | str
     ssh_keys: list[int | str] | None = None
     tags: list[str] | None = None
     vpc_uuid: str | None = None
-    user_data: str | None = Field(None, max_length=65536)
+    user_data: str | None = Field(default=None, max_length=65536)
 
 
 def valid_name(name: str) -> str:
@@ -133,8 +133,6 @@ def create_droplets(cloud: Here, request: Request, body: NewDroplets) -> dict[st
             droplets.append(droplet)
         actions = [cloud.action(data, "create", d["id"], "droplet", d["region"]) for d in droplets]
         views = [droplet_view(cloud, data, droplet, fresh=True) for droplet in droplets]
-    # Before the machine is there: it is never on the network without its firewall.
-    cloud.apply_firewalls()
     for droplet, action in zip(droplets, actions, strict=True):
         _start_create(cloud, droplet, action)
     rel = "multiple_create" if body.names else "create"
@@ -148,6 +146,8 @@ def _start_create(cloud: Cloud, droplet: dict[str, Any], action: dict[str, Any])
     def work() -> None:
         if cloud.faults.for_droplet(spec.name):
             raise LabError(f"droplet {spec.name} was asked to fail (/lab/faults)")
+        # First the rules, then the machine: it is never on the network without its firewall.
+        cloud.apply_firewalls()
         cloud.parts.machines.create(spec)
 
     def done(data: Data, result: Any) -> None:

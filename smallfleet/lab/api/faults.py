@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 
 class Fault(BaseModel):
-    """What goes wrong: an error status, a delay (seconds), or a droplet whose creation errors; `times` times."""
+    """What goes wrong, `times` times: an error status, a delay (seconds), or a droplet that errors."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] | None = None
     path: str = ""  # regular expression, searched for in the path ("/v2/droplets")
-    status: int | None = Field(None, ge=400, le=599)
-    delay: float | None = Field(None, gt=0, le=300)
+    status: int | None = Field(default=None, ge=400, le=599)
+    delay: float | None = Field(default=None, gt=0, le=300)
     errored_droplet: str | None = None
-    times: int = Field(1, ge=1)
-    retry_after: int | None = Field(None, ge=0)
+    times: int = Field(default=1, ge=1)
+    retry_after: int | None = Field(default=None, ge=0)
 
     @field_validator("path")
     @classmethod
@@ -69,7 +70,7 @@ class Faults:
         """Whether the creation of a droplet called `name` is to fail; used up by one."""
         return self._take(lambda fault: fault.errored_droplet == name) is not None
 
-    def _take(self, meets) -> Fault | None:  # type: ignore[no-untyped-def]
+    def _take(self, meets: Callable[[Fault], bool]) -> Fault | None:
         with self._lock:
             for fault in self._faults:
                 if meets(fault):

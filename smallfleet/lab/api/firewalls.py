@@ -113,9 +113,10 @@ def _content(data: Data, body: NewFirewall, id: str | None = None) -> dict[str, 
         raise unprocessable("must have at least one rule")
     _known_droplets(data, body.droplet_ids or [])
     _known_tags(data, body.tags or [])
-    for rule in [*(body.inbound_rules or []), *(body.outbound_rules or [])]:
-        targets = rule.sources if isinstance(rule, InboundRule) else rule.destinations
-        _known_tags(data, targets.tags or [])
+    targets = [rule.sources for rule in body.inbound_rules or []]
+    targets += [rule.destinations for rule in body.outbound_rules or []]
+    for target in targets:
+        _known_tags(data, target.tags or [])
     return {
         "name": body.name,
         "inbound_rules": [rule.stored() for rule in body.inbound_rules or []],
