@@ -15,7 +15,7 @@ from smallfleet.lab.api.faults import Faults
 from smallfleet.lab.api.resolve import dns_records, firewall_rules
 from smallfleet.lab.api.store import Data, Store, next_id, now
 from smallfleet.lab.errors import LabError
-from smallfleet.lab.parts import DropletRules, Parts
+from smallfleet.lab.parts import DropletRules, Parts, Record
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Cloud:
         self._firewall_lock = threading.Lock()
         self._dns_lock = threading.Lock()
         self._applied: list[DropletRules] | None = None
+        self._published: tuple[list[str], list[Record]] | None = None
 
     # -- looking up
 
@@ -125,7 +126,10 @@ class Cloud:
         with self._dns_lock:
             with self.store.read() as data:
                 domains, records = dns_records(data)
-            self.parts.dns.publish(domains, records)
+            # Requests that waited together are served by the first one's publishing.
+            if (domains, records) != self._published:
+                self.parts.dns.publish(domains, records)
+                self._published = (domains, records)
 
     # -- from one life of the lab to the next
 
