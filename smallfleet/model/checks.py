@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from smallfleet.errors import FleetError
+from smallfleet.model.derived import app_values
 from smallfleet.model.fleet import Fleet
 from smallfleet.model.placement import order, placement_problems, spread
 from smallfleet.model.roles import KINDS, Role
@@ -19,6 +20,7 @@ RESERVED = {"fleet", "all", "root"}
 ROLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 DROPLET_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 SIZE = re.compile(r"([a-z][a-z0-9_.]*-)+[0-9]+(vcpu-[0-9]+)?(gb|mb|gib)(-[a-z0-9.]+)*|[0-9]+(gb|mb)|c-[0-9]+")
+IMAGES = ("debian-12-x64", "debian-13-x64", "ubuntu-22-04-x64", "ubuntu-24-04-x64")
 DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
 PRIVATE = [ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
 
@@ -55,6 +57,8 @@ def inventory_problems(fleet: Fleet) -> list[str]:
         wrong(
             fleet.where, f"name {fleet.name!r}: small letters, digits, - and _ only, it names files and tags"
         )
+    if fleet.image not in IMAGES:
+        wrong(fleet.where, f"image {fleet.image!r} is none that the deploys know: {', '.join(IMAGES)}")
     if not DOMAIN.fullmatch(fleet.domain):
         wrong(fleet.where, f"domain {fleet.domain!r} is not a domain name such as example.com")
     try:
@@ -78,12 +82,6 @@ def inventory_problems(fleet: Fleet) -> list[str]:
     for key in fleet.ssh_keys:
         if key.suffix != ".pub":
             wrong(fleet.where, f"ssh_keys {str(key)!r} should be a public key, a file that ends in .pub")
-        elif not key.is_file():
-            wrong(
-                fleet.where,
-                f"ssh_keys {str(key)!r} does not exist. Make it: "
-                f"ssh-keygen -t ed25519 -f {key.with_suffix('')}",
-            )
     if not fleet.droplets:
         wrong(fleet.where, "a fleet needs at least one droplet")
     seen: dict[str, str] = {}
@@ -158,24 +156,14 @@ def read_role(
     if "name" in file.data:
         problems.append(f"{file.at(('name',))}: a role's name is its file's name, take the key name out")
     try:
-        return model.model_validate({**prepared(fleet, file.data, roles), "name": name})
+        values = app_values(fleet, file.data, roles) if kind == "app" else file.data
+        return model.model_validate({**values, "name": name})
     except ValidationError as error:
         for fault in error.errors():
             where = _place(fault["loc"], file)
             key = ".".join(str(part) for part in where)
             problems.append(f"{file.at(where)}: {key + ': ' if key else ''}{_in_words(fault)}")
     return None
-
-
-def prepared(fleet: Fleet, data: dict[str, Any], roles: dict[str, Role]) -> dict[str, Any]:
-    """A role's values with what comes from elsewhere: the fleet's domain, its image, the role uwsgi."""
-    from smallfleet.model.derived import app_values, mongodb_values
-
-    if data["kind"] == "app":
-        return app_values(fleet, data, roles)
-    if data["kind"] == "mongodb":
-        return mongodb_values(fleet, data)
-    return data
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -37,12 +37,15 @@ def _caller() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def _read_by_pyinfra() -> bool:
-    """Whether pyinfra reads the inventory: it needs the secrets, while `fleet secrets` is to set them."""
+def _pyinfra_reads(inventory: Path) -> bool:
+    """Whether pyinfra is reading `inventory` itself, and not another one that imports it."""
     frame: FrameType | None = sys._getframe(1)
     while frame:
-        if frame.f_globals.get("__name__") == "pyinfra_cli.inventory":
-            return True
+        if (
+            frame.f_globals.get("__name__") == "pyinfra_cli.inventory"
+            and "inventory_filename" in frame.f_locals
+        ):
+            return Path(frame.f_locals["inventory_filename"]).resolve() == inventory.resolve()
         frame = frame.f_back
     return False
 
@@ -172,7 +175,9 @@ class Fleet(_Said):
 
     def groups(self) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         """pyinfra's groups: one per role, of `("@droplet/NAME", data)`. Reads files, asks nobody."""
-        if _read_by_pyinfra():
+        # pyinfra goes on to connect, so keys and secrets must be there; `fleet secrets` reads the file to make them.
+        if _pyinfra_reads(Path(_caller().rsplit(":", 1)[0])):
+            self.check_keys()
             self.check_secrets()
         groups: dict[str, list[tuple[str, dict[str, Any]]]] = {name: [] for name in self.roles}
         for droplet in self.droplets:
@@ -201,6 +206,14 @@ class Fleet(_Said):
     def forget_secrets(self) -> None:
         """Read the secrets file anew when it is next asked."""
         self._secrets = None
+
+    def check_keys(self) -> None:
+        """`FleetError` that names the owner's public keys that do not exist."""
+        if gone := [key for key in self.ssh_keys if not key.is_file()]:
+            raise FleetError(
+                f"{self.where}: ssh_keys: {', '.join(map(str, gone))} does not exist. "
+                f"Make it: ssh-keygen -t ed25519 -f {gone[0].with_suffix('')}"
+            )
 
     def check_secrets(self) -> None:
         """`FleetError` that names the required secrets that are not set, and the command that sets them."""
@@ -241,4 +254,6 @@ class Fleet(_Said):
         """The same fleet in the lab `name` (default $SMALLFLEET_LAB, else demo), which must be up."""
         from smallfleet.model.inlab import in_lab
 
-        return in_lab(self, name)
+        twin = in_lab(self, name)
+        twin._where = _caller()
+        return twin

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smallfleet.model.roles import AppRole, MongodbRole, NginxRole
+from smallfleet.model.roles import AppRole, Archive, MongodbRole, NginxRole
 
 if TYPE_CHECKING:
     from smallfleet.model.fleet import Fleet
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def in_lab(fleet: Fleet, name: str | None = None) -> Fleet:
     """`fleet` as it is in the lab `name`, its missing secrets made. `FleetError` if there is no such lab."""
+    from smallfleet.lab.archive import SERIES
     from smallfleet.lab.descriptor import Lab
     from smallfleet.secrets import Secret, generate_missing
 
@@ -35,7 +36,11 @@ def in_lab(fleet: Fleet, name: str | None = None) -> Fleet:
         if isinstance(role, NginxRole):
             own["tls"] = {"directory": lab.acme, "email": f"owner@{fleet.domain}"}
         elif isinstance(role, MongodbRole):
-            own["archive"] = {**own.get("archive", {}), "url": lab.mongodb_archive, "key": lab.mongodb_key}
+            own["version"] = "6.0"  # what the lab's archive has
+            # The lab's archive is laid out as MongoDB's own, and has one version of the server alone.
+            defaults = Archive().model_dump(include={"suite", "component", "packages"})
+            own["version"] = SERIES
+            own["archive"] = {**defaults, "url": lab.mongodb_archive, "key": lab.mongodb_key}
         elif isinstance(role, AppRole) and role.app:
             own["app"] = {**own.get("app", {}), "repository": f"{lab.git}{role.name}.git"}
     twin.overrides = {role: values for role, values in overrides.items() if values}

@@ -123,7 +123,7 @@ class UwsgiRole(Role):
 
 
 class Archive(Part):
-    """MongoDB's apt archive. {os} and {codename} are those of the fleet's image, {version} is the role's."""
+    """MongoDB's apt archive. {os} and {codename}: the image's; {version}: the role's; the deploy fills in."""
 
     url: str = Field(default="https://repo.mongodb.org/apt/{os}", pattern=r"^https?://[^\s]+\Z")
     key: str = Field(default="https://pgp.mongodb.com/server-{version}.asc", pattern=r"^https?://[^\s]+\Z")

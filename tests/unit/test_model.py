@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,21 +89,6 @@ def test_an_app_gets_the_fleets_domain_and_the_values_of_uwsgi() -> None:
     assert (podcast.uwsgi.processes, podcast.uwsgi.memory) == (7, "300M")
 
 
-@pytest.mark.parametrize(
-    ("image", "url", "suite", "component"),
-    [
-        ("debian-12-x64", "https://repo.mongodb.org/apt/debian", "bookworm/mongodb-org/8.0", "main"),
-        ("ubuntu-24-04-x64", "https://repo.mongodb.org/apt/ubuntu", "noble/mongodb-org/8.0", "multiverse"),
-    ],
-)
-def test_mongodbs_archive_is_that_of_the_image(image: str, url: str, suite: str, component: str) -> None:
-    role = eight(image=image).roles["mongodb"]
-    assert isinstance(role, MongodbRole)
-    archive = role.archive
-    assert (archive.url, archive.suite, archive.component) == (url, suite, component)
-    assert archive.key == "https://pgp.mongodb.com/server-8.0.asc"
-
-
 @pytest.mark.parametrize("kind", ["base", "nginx", "uwsgi", "mongodb"])
 def test_the_role_files_show_all_defaults_as_they_are(kind: str) -> None:
     file = read_yaml(PROJECT / "roles" / f"{kind}.yml", [])
@@ -164,9 +151,9 @@ def test_a_mistake_in_a_role_file_is_said_with_its_line(role: str, text: str, li
         ({"vpc": "10.116.0.1/24"}, "is not an IPv4 range"),
         ({"vpc": "8.8.0.0/24"}, "private range"),
         ({"vpc": "10.0.0.0/29"}, "private range"),
+        ({"image": "fedora-40-x64"}, "image 'fedora-40-x64' is none that"),
         ({"domain": "example"}, "is not a domain name"),
         ({"name": "Prod 1"}, "name 'Prod 1'"),
-        ({"ssh_keys": ["gone.pub"]}, "does not exist. Make it: ssh-keygen"),
         ({"ssh_keys": ["id"]}, "should be a public key"),
         ({"firewall": Firewall(ssh_from=["anywhere"])}, "ssh_from 'anywhere'"),
         ({"droplets": []}, "at least one droplet"),
@@ -214,6 +201,33 @@ def test_wrong_words_in_the_inventory_name_the_line() -> None:
         Droplet("a", sise="s-1vcpu-1gb", roles=[])
     with pytest.raises(FleetError, match=r"test_model\.py:\d+: Fleet\(vpc\): Field required"):
         Fleet(name="prod", domain="example.com", ssh_keys=["id.pub"], droplets=[])
+
+
+PYINFRA = Path(sys.executable).parent / "pyinfra"
+
+
+def test_pyinfra_is_stopped_before_it_connects_when_keys_or_secrets_are_missing() -> None:
+    Path("inventory").mkdir()
+    said = (
+        "from smallfleet import Droplet, Fleet\n"
+        "fleet = Fleet(name='p', vpc='10.0.0.0/24', domain='example.com', ssh_keys=['KEY'],\n"
+        "    droplets=[Droplet('mongo', size='s-1vcpu-1gb', roles=['mongodb'])])\n"
+        "globals().update(fleet.groups())\n"
+    )
+    Path("inventory/prod.py").write_text(said.replace("KEY", "gone.pub"))
+    assert load_inventory(Path("inventory/prod.py")).roles, (
+        "fleet secrets can read it, to make what is missing"
+    )
+
+    def run() -> str:
+        words = [str(PYINFRA), "inventory/prod.py", "--dry", "exec", "--", "true"]
+        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        assert done.returncode != 0
+        return done.stdout + done.stderr
+
+    assert "gone.pub does not exist. Make it: ssh-keygen -t ed25519 -f gone" in run()
+    Path("inventory/prod.py").write_text(said.replace("KEY", "id.pub"))
+    assert "mongodb/keyfile" in (output := run()) and "fleet secrets generate inventory/prod.py" in output
 
 
 def test_clashes_on_one_droplet() -> None:
@@ -324,6 +338,7 @@ def test_the_same_fleet_in_the_lab(lab: descriptor.Lab) -> None:
     assert isinstance(nginx, NginxRole) and isinstance(mongodb, MongodbRole) and isinstance(podcast, AppRole)
     assert (nginx.tls.directory, nginx.worker_connections) == ("https://198.18.7.1:14000/dir", 99)
     assert (mongodb.archive.url, mongodb.archive.key) == (lab.mongodb_archive, lab.mongodb_key)
+    assert (mongodb.version, mongodb.archive.packages) == ("6.0", ("mongodb-org-server",))
     assert podcast.app and podcast.app.repository == "git://198.18.7.1/podcast.git"
     assert fleet.groups()["podcast"][0][1]["ssh_key"] == lab.ssh_key
     fleet.check_secrets()
