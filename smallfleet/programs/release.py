@@ -34,6 +34,7 @@ from pathlib import Path
 
 APPS = Path("/etc/smallfleet/apps")
 UNITS = Path("/etc/systemd/system")
+LOCKS = Path("/run")
 UV = "/usr/local/bin/uv"
 PYTHON = "/usr/bin/python3"
 HEALTH_SECONDS = 60.0  # in all, for an app to load and answer; a worker imports its app before it accepts
@@ -499,7 +500,7 @@ def deploy(app: App) -> str:
 @contextlib.contextmanager
 def alone(app: App) -> Iterator[None]:
     """One deploy of an app at a time; the lock goes with the process."""
-    with Path(f"/run/smallfleet-release-{app.name}.lock").open("w") as lock:
+    with (LOCKS / f"smallfleet-release-{app.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
