@@ -183,9 +183,10 @@ def _place(loc: tuple[str | int, ...], file: YamlFile) -> Where:
     """pydantic's place of a fault as a path in the file: without its names of union members and of keys."""
     place: list[str | int] = []
     for part in loc:
-        if part == "[key]":
-            continue
-        if not place or isinstance(part, int) or (*place, part) in file.lines or len(place) == len(loc) - 1:
+        named = isinstance(part, int) or (
+            part.isidentifier() and part not in ("int", "str", "none", "float", "bool")
+        )
+        if named or (*place, part) in file.lines:
             place.append(part)
     return tuple(place)
 

@@ -175,7 +175,7 @@ class Fleet(_Said):
 
     def groups(self) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         """pyinfra's groups: one per role, of `("@droplet/NAME", data)`. Reads files, asks nobody."""
-        # pyinfra goes on to connect, so keys and secrets must be there; `fleet secrets` reads it to make them.
+        # pyinfra goes on to connect, so keys and secrets must be there; `fleet secrets` is to make them.
         if _pyinfra_reads(Path(_caller().rsplit(":", 1)[0])):
             self.check_keys()
             self.check_secrets()

@@ -136,7 +136,19 @@ CODE = "kind: app\non: [nginx, uwsgi]\ndomain: a.example.com\napp:\n  module: a\
         ("mongodb", "kind: mongodb\nversion: 8.0\n", 2, "version"),
         ("mongodb", "kind: mongodb\nneeds: [podcast]\n", 2, "circle: mongodb → podcast → mongodb"),
         ("base", "kind: base\nusers:\n - {name: ada}\n - {name: Bob}\n", 4, "users.1.name"),
-        ("base", "kind: base\nswap: big\n", 2, "swap"),
+        ("base", "kind: base\nswap: big\n", 2, "swap: 'big' is not"),
+        (
+            "nginx",
+            "kind: nginx\nworker_processes: many\n",
+            2,
+            "worker_processes: input should be 'auto', it is 'many'",
+        ),
+        (
+            "podcast",
+            FILES + "nginx:\n  static:\n    /static: x\n",
+            7,
+            "nginx.static./static: '/static' is not",
+        ),
     ],
 )
 def test_a_mistake_in_a_role_file_is_said_with_its_line(role: str, text: str, line: int, said: str) -> None:
