@@ -12,20 +12,22 @@ from pyinfra.operations.util import any_changed
 
 from smallfleet import programs
 from smallfleet.context import Context
+from smallfleet.facts.system import Outdated
 from smallfleet.model.roles import MongodbRole
 from smallfleet.operations import mongodb, secrets, uv
 from smallfleet.secrets import Secret
 
 TEMPLATES = Path("templates")
 KEYFILE = "/etc/smallfleet/mongodb/keyfile"
-APT = mongodb.KEYRINGS
+CONFIG = "/etc/mongod.conf"
+UNIT = "/etc/systemd/system/mongod.service.d/smallfleet.conf"
 
 
 def deploy(droplet: Context, role: MongodbRole) -> None:
     # The package, from MongoDB's archive.
     source = mongodb.source(role, droplet.fleet.image)
     installed = host.get_fact(DebPackages)
-    files.directory(name="Make the keyrings' directory", path=APT, mode="755")
+    files.directory(name="Make the keyrings' directory", path=mongodb.KEYRINGS, mode="755")
     files.download(name="Get the archive's key", src=source.key, dest=source.keyring, mode="644")
     listed = apt.repo(name="Add MongoDB's archive", src=source.line, filename="mongodb")
     apt.update(
@@ -46,7 +48,7 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
     config = files.template(
         name="Configure MongoDB",
         src=str(TEMPLATES / "mongodb/mongod.conf.j2"),
-        dest="/etc/mongod.conf",
+        dest=CONFIG,
         mode="644",
         address=droplet.private_address,
         port=role.port,
@@ -56,15 +58,18 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
     unit = files.template(
         name="Start MongoDB when its address is there",
         src=str(TEMPLATES / "systemd/mongod.conf.j2"),
-        dest="/etc/systemd/system/mongod.service.d/smallfleet.conf",
+        dest=UNIT,
         mode="644",
     )
-    systemd.daemon_reload(name="Read MongoDB's unit", _if=unit.did_change)
+    changed = any_changed(keyfile, config, unit)
     systemd.service(
         name="Restart MongoDB with its new config",
         service="mongod.service",
         restarted=True,
-        _if=any_changed(keyfile, config, unit),
+        daemon_reload=True,
+        _if=lambda: (
+            changed() or bool(host.get_fact(Outdated, service="mongod.service", files=[CONFIG, UNIT]))
+        ),
     )
     systemd.service(name="Run MongoDB", service="mongod.service", running=True, enabled=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyinfra.api import FactBase
+from pyinfra.api import FactBase, QuoteString, StringCommand
 
 
 class Container(FactBase[str | None]):
@@ -41,3 +41,29 @@ class Swaps(FactBase[list[str]]):
 
     def process(self, output: list[str]) -> list[str]:
         return [line.split()[0] for line in output if line.strip()]
+
+
+class Outdated(FactBase[bool]):
+    """Whether the running `service` was started before one of `files` was changed: it has not read it.
+
+    So a run that was cut off between a config and its restart is made good by the next one.
+    """
+
+    def command(self, service: str, files: list[str]) -> StringCommand:
+        paths = [QuoteString(path) for path in files]
+        return StringCommand(
+            *(
+                "systemctl",
+                "show",
+                "--timestamp=unix",
+                "--value",
+                "-p",
+                "ActiveEnterTimestamp",
+                QuoteString(service),
+            ),
+            *(";", "stat", "-c", "%Z", *paths, "2>/dev/null", "||", "true"),
+        )
+
+    def process(self, output: list[str]) -> bool:
+        started, *changed = [line.strip().removeprefix("@") for line in output] or [""]
+        return started.isdigit() and any(int(time) > int(started) for time in changed if time.isdigit())

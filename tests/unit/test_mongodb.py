@@ -1,0 +1,80 @@
+"""MongoDB's memory, archive and firewall rules, without a droplet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+
+from smallfleet.errors import FleetError
+from smallfleet.facts.system import Outdated
+from smallfleet.model.roles import MongodbRole
+from smallfleet.operations import checked, mongodb, secrets
+from smallfleet.secrets import Secret
+
+RULES = Path("templates/nftables/nftables.conf.j2")
+
+
+@pytest.mark.parametrize(
+    ("size", "memory"),
+    [("s-1vcpu-512mb-10gb", 0.5), ("s-1vcpu-2gb", 2), ("s-2vcpu-4gb-amd", 4), ("m-2vcpu-16gb", 16)],
+)
+def test_a_size_says_its_memory(size: str, memory: float) -> None:
+    assert mongodb.memory_of(size) == memory
+
+
+def test_a_size_without_memory_is_the_owners_to_mend() -> None:
+    with pytest.raises(FleetError, match="cache"):
+        mongodb.memory_of("c-2")
+
+
+@pytest.mark.parametrize(
+    ("cache", "size", "alone", "gib"),
+    [
+        ("auto", "s-1vcpu-1gb", True, 0.25),
+        ("auto", "s-1vcpu-2gb", True, 0.5),
+        ("auto", "s-2vcpu-4gb", True, 1.5),
+        ("auto", "s-2vcpu-4gb", False, 0.75),
+        ("512M", "c-2", True, 0.5),
+        ("1M", "s-1vcpu-1gb", True, 0.25),
+    ],
+)
+def test_the_cache_fits_the_droplet(cache: str, size: str, alone: bool, gib: float) -> None:
+    assert mongodb.cache_size(cache, size, alone) == gib
+
+
+def test_the_archive_follows_image_and_version() -> None:
+    role = MongodbRole(name="mongodb", kind="mongodb")
+    debian, ubuntu = (mongodb.source(role, image) for image in ("debian-12-x64", "ubuntu-24-04-x64"))
+    assert debian.key == "https://pgp.mongodb.com/server-8.0.asc"
+    assert debian.line == (
+        "deb [signed-by=/etc/apt/keyrings/mongodb-8.0.asc] "
+        "https://repo.mongodb.org/apt/debian bookworm/mongodb-org/8.0 main"
+    )
+    assert ubuntu.line.endswith("/apt/ubuntu noble/mongodb-org/8.0 multiverse")
+    with pytest.raises(FleetError, match="fedora"):
+        mongodb.source(role, "fedora-40-x64")
+
+
+def test_the_firewall_opens_mongodb_where_it_is_only() -> None:
+    without = checked.render(RULES, droplet="podcast", mongodb=None)
+    assert "27017" not in without and "policy drop" in without
+    at = {"interface": "eth1", "sources": "10.0.0.0/24", "port": 27017}
+    assert 'iifname "eth1" ip saddr 10.0.0.0/24 tcp dport 27017 accept' in checked.render(
+        RULES, droplet="mongo", mongodb=at
+    )
+    with pytest.raises(UndefinedError):
+        checked.render(RULES, droplet="mongo")
+
+
+def test_a_secret_is_hashed_by_what_it_holds() -> None:
+    assert secrets.digest(Secret("a")) == secrets.digest("a") != secrets.digest("(secret)")
+
+
+@pytest.mark.parametrize(
+    ("output", "outdated"),
+    [(["@100", "99", "100"], False), (["@100", "101"], True), (["", "101"], False), ([], False)],
+)
+def test_a_service_older_than_its_config_is_outdated(output: list[str], outdated: bool) -> None:
+    assert Outdated().process(output) is outdated
