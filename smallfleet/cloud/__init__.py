@@ -1,0 +1,1 @@
+"""DigitalOcean: what is there, what is missing and costs, and making it."""

@@ -1,0 +1,75 @@
+"""pyinfra's connector @droplet/NAME: SSH to a fleet's droplet, which is created when it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import CommandOutput
+
+from smallfleet.connector.run import Run, run_of
+from smallfleet.errors import FleetError
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
+
+
+class DropletConnector(SSHConnector):
+    """A droplet of `host.data.fleet`. Its address comes from the cloud at the first connection of a run."""
+
+    _run: Run | None = None
+    _blank = False  # the droplet does not exist and --dry creates none
+
+    def __init__(self, state: State, host: Host) -> None:
+        super().__init__(state, host)
+        # State.init makes connectors in the main greenlet, where click's context is; connect() runs in others.
+        context = click.get_current_context(silent=True)
+        options: dict[str, Any] = context.params if context else {}
+        self._dry, self._yes = bool(options.get("dry")), bool(options.get("yes"))
+
+    @staticmethod
+    def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        yield name, {}, []
+
+    def connect(self) -> None:
+        self._run = run_of(self.state, self.host.data.fleet, self._dry, self._yes)
+        try:
+            limit = {host.name for host in self.state.inventory if self.state.is_host_in_limit(host)}
+            address = self._run.address_of(self.host.name, limit)
+        except FleetError as error:
+            raise ConnectError(str(error)) from None
+        self._blank = address is None
+        if address is not None:
+            self.data["ssh_hostname"] = address
+            super().connect()
+
+    def addresses(self) -> dict[str, dict[str, str]]:
+        """{name: {"public", "private"}} of the whole fleet; 0.0.0.0 for a droplet that is missing."""
+        if self._run is None:
+            self._run = run_of(self.state, self.host.data.fleet, self._dry, self._yes)
+        return self._run.addresses()
+
+    def run_shell_command(self, *args: Any, **kwargs: Any) -> tuple[bool, CommandOutput]:
+        if self._blank:
+            return True, CommandOutput([])  # facts of a blank droplet: nothing is there
+        return super().run_shell_command(*args, **kwargs)
+
+    def put_file(self, filename_or_io: str | IO, *args: Any, **kwargs: Any) -> bool:
+        self._refuse_blank()
+        return super().put_file(filename_or_io, *args, **kwargs)
+
+    def get_file(self, *args: Any, **kwargs: Any) -> bool:
+        self._refuse_blank()
+        return super().get_file(*args, **kwargs)
+
+    def disconnect(self) -> None:
+        if not self._blank:
+            super().disconnect()
+
+    def _refuse_blank(self) -> None:
+        if self._blank:
+            raise ConnectError(f"the droplet {self.host.name} does not exist: --dry created none")
