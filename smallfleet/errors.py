@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pyinfra.api.exceptions import PyinfraError
 
-class FleetError(Exception):
+
+class FleetError(PyinfraError):
     """A mistake the owner can make, or a fault he can mend: what is wrong, where, and what to do.
 
-    The text stands by itself; the commands print it without a traceback and end with status 1.
+    The text stands by itself; `fleet` and, since it is one of its own errors, `pyinfra` print it without a traceback
+    and end with status 1.
     """
