@@ -1,4 +1,4 @@
-"""Taking away what a lab has on the machine, also of one that was killed: asks the system, trusts no memory."""
+"""Taking away what a lab has on the machine, also of one that was killed: it asks the system."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def check_user_data(spec: MachineSpec) -> None:
 def inject(spec: MachineSpec, root: Path, resolver: str, trusted: Path) -> None:
     """Write it all into `root`, the mounted root of a droplet that is off. Replaces what an image had.
 
-    `trusted` is the certificate (PEM) of the lab's ACME server, which droplets ask over HTTPS; it may be missing.
+    `trusted` is the certificate (PEM) of the lab's ACME server, asked over HTTPS; it may be missing.
     """
     for old in (root / "etc/ssh").glob("ssh_host_*"):
         old.unlink()
@@ -57,7 +57,7 @@ def inject(spec: MachineSpec, root: Path, resolver: str, trusted: Path) -> None:
 
 
 def _trust(root: Path, certificate: str) -> None:
-    """Add a certificate as an administrator would; the bundle is written at once, to save a run of the tool."""
+    """Add a certificate as an administrator would; the bundle is written at once."""
     place = root / "usr/local/share/ca-certificates/lab-acme.crt"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(certificate)

@@ -14,10 +14,10 @@ CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 LOCAL_CA = Path("/usr/local/share/ca-certificates")
 
 # What a fresh droplet of DigitalOcean has and the deploys or the owner count on.
-PACKAGES = (
+PACKAGES = (  # noqa: SIM905
     "systemd systemd-sysv dbus libpam-systemd openssh-server sudo python3 python3-venv iproute2 iputils-ping "
     "netbase procps ca-certificates nftables curl git gnupg less kmod cron logrotate apt-utils"
-).split()  # noqa: SIM905
+).split()
 
 
 @dataclass(frozen=True)
