@@ -24,9 +24,7 @@ def destroy(inventory: Annotated[Path, typer.Argument(help="such as inventory/pr
     for droplet in [*found.values(), *strangers]:
         console.print(f"{droplet['name']}  {address(droplet, 'public') or '-'}  (droplet {droplet['id']})")
     count = len(found) + len(strangers)
-    typed = typer.prompt(
-        f"{count} droplets and all their data would be gone. Type the fleet's name", err=True
-    )
+    typed = typer.prompt(f"{count} droplets and all their data will go. Type the fleet's name", err=True)
     if typed != fleet.name:
         raise FleetError(f"that is not the fleet's name ({fleet.name}): nothing was destroyed")
     destroy_fleet(client, fleet, console.print)
