@@ -41,6 +41,7 @@ class Supervisor:
             f"--machine={machine}",
             f"--hostname={hostname}",
             "--capability=CAP_NET_ADMIN",
+            "--system-call-filter=@memlock",  # mongod locks its keys in memory
             f"--network-namespace-path=/run/netns/{namespace}",
             "--resolv-conf=off",
             "--timezone=off",
