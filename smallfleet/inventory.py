@@ -13,7 +13,7 @@ from smallfleet.model.fleet import Fleet
 def load_inventory(path: Path) -> Fleet:
     """The fleet that the inventory file `path` says; `FleetError` if it says none or cannot be read."""
     try:
-        # In a thread, whose stack is its own: when pyinfra reads lab.py, prod.py is not what pyinfra reads, and
+        # In a thread, whose stack is its own: when pyinfra reads lab.py, prod.py is not what it reads, and
         # `Fleet.groups()`, which looks at the stack, must not ask for prod's secrets.
         with ThreadPoolExecutor(1) as pool:
             values = pool.submit(runpy.run_path, str(path)).result()

@@ -1,4 +1,4 @@
-"""Carry a plan out. Each thing is looked up by name or tag first, so a cut-off run is completed by the next."""
+"""Carry a plan out. Things are found by name or tag, so that a cut-off run is completed by the next."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def pin(known_hosts: Path, address: str, key: str, name: str, droplet: int) -> N
         words = line.split()
         if len(words) >= 5 and words[4] == str(droplet) and f"{words[1]} {words[2]}" != key:
             raise FleetError(
-                f"{name}: the host key of droplet {droplet} at {address} is not the pinned one. Somebody may be in "
-                f"between. If you rebuilt the droplet, take its line out of {known_hosts} and run again."
+                f"{name}: the host key of droplet {droplet} at {address} is not the pinned one. Somebody may "
+                f"be in between. If you rebuilt the droplet, take its line out of {known_hosts} and run again."
             )
     kept = [
         line
@@ -49,7 +49,7 @@ def pin(known_hosts: Path, address: str, key: str, name: str, droplet: int) -> N
 
 
 def host_key(address: str, port: int = 22, timeout: float = 5) -> str:
-    """`KEYTYPE KEY` that the SSH server shows, Ed25519 before others. OSError or SSHException if none does."""
+    """`KEYTYPE KEY` that the SSH server shows, Ed25519 before others. OSError, SSHException if none."""
     with socket.create_connection((address, port), timeout=timeout) as connection:
         transport = paramiko.Transport(connection)
         try:

@@ -15,7 +15,7 @@ ANYWHERE = ["0.0.0.0/0", "::/0"]
 
 
 def firewall_rules(fleet: Fleet) -> Json:
-    """The cloud firewall as the API takes it: SSH from `ssh_from`, the sites from all, the VPC among itself."""
+    """The cloud firewall as the API takes it: SSH from `ssh_from`, sites from all, the VPC inside."""
     inbound = [("tcp", "22", fleet.firewall.ssh_from), ("tcp", "80", ANYWHERE), ("tcp", "443", ANYWHERE)]
     inbound += [("icmp", "0", ANYWHERE), ("tcp", "all", [fleet.vpc]), ("udp", "all", [fleet.vpc])]
     outbound = [("icmp", "0"), ("tcp", "all"), ("udp", "all")]

@@ -50,7 +50,7 @@ def address(droplet: Json, kind: str) -> str | None:
 
 
 def zone_of(fleet: Fleet, name: str) -> str:
-    """The domain that the DNS name belongs to: the fleet's, or the shortest of its app's names that ends it."""
+    """The domain that the DNS name belongs to: the fleet's, or the shortest app's name that ends it."""
     names = [fleet.domain] + [n for app in fleet.apps for n in (app.domain, *app.aliases)]
     return min((z for z in names if name == z or name.endswith(f".{z}")), key=len)
 
@@ -74,9 +74,9 @@ def find_vpc(client: Client, fleet: Fleet) -> Json | None:
         if vpc["name"] == fleet_tag(fleet):
             if vpc["region"] != fleet.region or vpc["ip_range"] != fleet.vpc:
                 raise FleetError(
-                    f"{fleet.where}: the VPC {vpc['name']} exists as {vpc['ip_range']} in {vpc['region']}, the "
-                    f"inventory says {fleet.vpc} in {fleet.region}. A VPC cannot be changed: put the inventory "
-                    "right, or destroy the fleet first."
+                    f"{fleet.where}: the VPC {vpc['name']} exists as {vpc['ip_range']} in {vpc['region']}, "
+                    f"the inventory says {fleet.vpc} in {fleet.region}. A VPC cannot be changed: put the "
+                    "inventory right, or destroy the fleet first."
                 )
             return vpc
     return None

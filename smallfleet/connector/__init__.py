@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from pyinfra.api.exceptions import ConnectError
@@ -26,7 +26,7 @@ class DropletConnector(SSHConnector):
 
     def __init__(self, state: State, host: Host) -> None:
         super().__init__(state, host)
-        # State.init makes connectors in the main greenlet, where click's context is; connect() runs in others.
+        # Made in the main greenlet, where click's context is; connect() runs in others.
         context = click.get_current_context(silent=True)
         options: dict[str, Any] = context.params if context else {}
         self._dry, self._yes = bool(options.get("dry")), bool(options.get("yes"))
@@ -58,9 +58,9 @@ class DropletConnector(SSHConnector):
             return True, CommandOutput([])  # facts of a blank droplet: nothing is there
         return super().run_shell_command(*args, **kwargs)
 
-    def put_file(self, filename_or_io: str | IO, *args: Any, **kwargs: Any) -> bool:
+    def put_file(self, *args: Any, **kwargs: Any) -> bool:
         self._refuse_blank()
-        return super().put_file(filename_or_io, *args, **kwargs)
+        return super().put_file(*args, **kwargs)
 
     def get_file(self, *args: Any, **kwargs: Any) -> bool:
         self._refuse_blank()

@@ -151,7 +151,7 @@ def test_a_droplet_that_errors_is_tried_once_more_then_named(fleet: Fleet, lab: 
     whole(fleet)
     destroy_fleet(client_of(fleet), fleet, print)
     lab.ask("POST", "/lab/faults", errored_droplet="mongo", times=2)
-    with pytest.raises(FleetError, match="mongo: .*twice"):
+    with pytest.raises(FleetError, match=r"mongo: .*twice"):
         complete(fleet)
     complete(fleet)
     whole(fleet)
