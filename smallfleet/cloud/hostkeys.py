@@ -32,8 +32,8 @@ def pin(known_hosts: Path, address: str, key: str, name: str, droplet: int) -> N
         words = line.split()
         if len(words) >= 5 and words[4] == str(droplet) and f"{words[1]} {words[2]}" != key:
             raise FleetError(
-                f"{name}: the host key of droplet {droplet} at {address} is not the pinned one. Somebody may "
-                f"be in between. If you rebuilt the droplet, take its line out of {known_hosts} and run again."
+                f"{name}: the key of droplet {droplet} at {address} is not the pinned one. Somebody may "
+                f"be in between. If you rebuilt it, take its line out of {known_hosts} and run again."
             )
     kept = [
         line
