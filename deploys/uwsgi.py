@@ -9,7 +9,7 @@ from smallfleet.model.roles import AppUwsgi
 from smallfleet.operations import uv
 
 context = Context.of(host)
-apps = [app for app in context.apps if app.app or app.files]
+apps = context.apps
 
 if apps:
     apt.packages(
@@ -45,9 +45,11 @@ if apps:
         files.directory(
             name="uWSGI: the app's cache", path=f"{root}/.cache", user=app.name, group=app.name, mode="700"
         )
+
+    for app in host.loop([app for app in apps if app.files]):
         files.directory(
             name="uWSGI: the directory of big files",
-            path=app.files.directory if app.files else f"{root}/files",
+            path=app.files.directory,
             user=app.name,
             group=app.name,
             mode="755",

@@ -61,4 +61,5 @@ def release_spec(app: AppRole) -> dict[str, Any]:
         "health": app.app.health,
         "keep": app.app.keep,
         "domain": app.domain,
+        "files": app.files.directory if app.files else None,
     }

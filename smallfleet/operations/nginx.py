@@ -64,7 +64,7 @@ def placeholders(domains: list[str]) -> Generator[StringCommand, None, None]:
 
 @operation()
 def configured(files: dict[str, str]) -> Generator[StringCommand | FileUploadCommand, None, None]:
-    """Have exactly these files, {path under /etc/nginx: text}: nginx.conf and sites/NAME.conf; reload on change.
+    """Have exactly these files, {path under /etc/nginx: text}: nginx.conf and sites/NAME.conf; reload then.
 
     They are laid beside the present ones and tried with `nginx -t` first; what is refused is removed and the
     present configuration stays.

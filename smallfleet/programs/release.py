@@ -6,7 +6,7 @@
 
 What to release is in /etc/smallfleet/apps/NAME.json (not secret):
 
-    {"name", "repository", "ref", "requirements", "setup", "health", "keep", "domain"}
+    {"name", "repository", "ref", "requirements", "setup", "health", "keep", "domain", "files"}
 
 The steps of a deploy, in order: fetch, export, build, setup, try (the candidate unit, which has a private
 socket only), switch (the new release joins the shared socket, which systemd holds; then the old one ends
@@ -56,6 +56,7 @@ class App:
     keep: int
     domain: str
     setup: str | None = None
+    files: str | None = None  # the directory of big files, which setup may write to
 
     @classmethod
     def load(cls, name: str) -> App:
@@ -321,7 +322,7 @@ def build(app: App, directory: Path) -> None:
             f"The app has no {app.requirements}; give app.requirements in roles/{app.name}.yml."
         )
     venv = directory / ".venv"
-    quiet = [UV, "--quiet", "--native-tls", "--no-progress"]
+    quiet = [UV, "--quiet", "--no-progress"]
     run(
         [*quiet, "venv", "--no-python-downloads", "--python", PYTHON, venv],
         step="Making the venv",
@@ -364,8 +365,8 @@ def set_up(app: App, directory: Path) -> None:
         "PrivateTmp": "yes",
         "RuntimeMaxSec": "600",
     }
-    if (app.root / "files").is_dir():
-        properties["ReadWritePaths"] = str(app.root / "files")
+    if app.files:
+        properties["ReadWritePaths"] = app.files
     words = [f"--property={key}={value}" for key, value in properties.items()]
     path = f"{directory}/.venv/bin:/usr/local/bin:/usr/bin:/bin"
     run(
@@ -421,6 +422,18 @@ def enabled(app: App) -> set[str]:
     wants = UNITS / "multi-user.target.wants"
     names = {path.name for path in wants.glob(f"{app.name}@*.service")}
     return {name.split("@", 1)[1].removesuffix(".service") for name in names}
+
+
+def clear_leftovers(app: App) -> None:
+    """Remove what a deploy that was killed left: its candidate, and its directory."""
+    current = app.link.readlink().name if app.link.is_symlink() else None
+    for directory in app.releases.iterdir():
+        if directory.name != current and not (directory / ".release.json").exists():
+            discard(app.candidate(directory.name))
+            discard(app.unit(directory.name))
+            shutil.rmtree(directory)
+    for archive in app.root.glob(".*.tar"):
+        archive.unlink()
 
 
 def prune(app: App, current: str) -> None:
@@ -479,6 +492,7 @@ def status(app: App) -> dict[str, object]:
 def deploy(app: App) -> str:
     """Release what the ref names now; the release's name. On ReleaseError the old one serves on."""
     inputs = app.inputs()
+    clear_leftovers(app)
     commit = fetch(app)
     release = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{commit[:8]}"
     directory = export(app, commit, release)
@@ -486,8 +500,9 @@ def deploy(app: App) -> str:
         build(app, directory)
         set_up(app, directory)
         note = {"release": release, "commit": commit, "inputs": inputs}
-        (directory / ".release.json").write_text(json.dumps(note) + "\n")
         try_out(app, release)
+        # Written last: it says that the release is whole and was healthy.
+        (directory / ".release.json").write_text(json.dumps(note) + "\n")
         switch(app, release)
     except BaseException:
         if not (app.link.is_symlink() and app.link.readlink().name == release):
