@@ -429,6 +429,9 @@ def clear_leftovers(app: App) -> None:
     current = app.link.readlink().name if app.link.is_symlink() else None
     for directory in app.releases.iterdir():
         if directory.name != current and not (directory / ".release.json").exists():
+            # One that was still starting would take SIGTERM for a reload, and nobody waits for its answers.
+            kill = ["systemctl", "kill", "--signal=KILL", app.candidate(directory.name)]
+            subprocess.run(kill, capture_output=True, check=False)
             discard(app.candidate(directory.name))
             discard(app.unit(directory.name))
             shutil.rmtree(directory)
