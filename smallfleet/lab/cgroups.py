@@ -54,7 +54,15 @@ def processes(group: str) -> set[int]:
                 found.update(int(pid) for pid in path.read_text().split())
             except OSError:  # the group went away meanwhile
                 continue
-    return found - {0, os.getpid()}
+    return {pid for pid in found - {0, os.getpid()} if not _dead(pid)}
+
+
+def _dead(pid: int) -> bool:
+    """Whether a process is gone, or waits for its parent to notice (which may take its time)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def kill(group: str, seconds: float = 10) -> None:

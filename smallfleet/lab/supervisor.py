@@ -97,6 +97,11 @@ class Supervisor:
     def power_off(self) -> None:
         """Switch off hard: kill all that runs in the droplet. Returns when nothing is left."""
         self._stopping = True
+        # PID 1 first: then nspawn itself reaps it and ends, and nobody else has to.
+        leader = self._leader()
+        if leader is not None:
+            _kill(leader, signal.SIGKILL)
+            self._wait(lambda: not self.running, 5)
         cgroups.kill(self.group)
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
