@@ -128,8 +128,6 @@ def _settle(client: Client, fleet: Fleet, droplet: Json, say: Say) -> Json:
     if droplet["status"] == "active" and address(droplet, "public"):
         return droplet
     name, id, replaced = droplet["name"], droplet["id"], False
-    if droplet["status"] == "off":
-        raise FleetError(f"{name}: the droplet is switched off. Switch it on, or destroy it, and run again.")
     end = time.monotonic() + ACTIVE_SECONDS
     while True:
         droplet = client.get(f"droplets/{id}")["droplet"]
@@ -137,9 +135,13 @@ def _settle(client: Client, fleet: Fleet, droplet: Json, say: Say) -> Json:
             say(f"droplet {name} is active")
             return droplet
         actions = client.get(f"droplets/{id}/actions")["actions"]
-        if droplet["status"] == "new" and any(
-            a["type"] == "create" and a["status"] == "errored" for a in actions
-        ):
+        errored = any(a["type"] == "create" and a["status"] == "errored" for a in actions)
+        created = any(a["type"] == "create" and a["status"] == "completed" for a in actions)
+        if droplet["status"] == "off" and created:
+            raise FleetError(
+                f"{name}: the droplet is switched off. Switch it on, or destroy it, and run again."
+            )
+        if errored and not created:
             # It never ran, so nothing can be lost with it.
             if replaced:
                 raise FleetError(
