@@ -22,8 +22,10 @@ PORT, MANAGEMENT_PORT = 14000, 15000
 
 
 class LabAcme:
-    """Pebble in `namespace` on `gateway`. It makes new roots at each start: `bundle` gathers them all, so that
-    certificates of a kept lab go on being verifiable."""
+    """Pebble in `namespace` on `gateway`.
+
+    It makes new roots at each start; `bundle` gathers all, so that certificates of a kept lab still verify.
+    """
 
     def __init__(self, namespace: str, gateway: str, directory: Path, bundle: Path, logs: Path) -> None:
         self.namespace, self.gateway, self.directory, self.bundle = namespace, gateway, directory, bundle

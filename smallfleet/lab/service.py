@@ -28,7 +28,7 @@ class Service:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, ready: Callable[[], bool], seconds: float = 15) -> None:
-        """Start it and wait until `ready()`; `LabError` with its last words when it ends or is not ready in time."""
+        """Start it and wait until `ready()`; `LabError` with its last words when it ends or takes longer."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             try:
