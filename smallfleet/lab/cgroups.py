@@ -48,7 +48,7 @@ def entering(group: str, command: list[str]) -> list[str]:
 def processes(group: str) -> set[int]:
     """All processes in `group` and below."""
     found: set[int] = set()
-    for top in directories(group)[:1]:
+    for top in directories(group):  # all: systemd in the droplet may leave one of them
         for path in [top / "cgroup.procs", *top.rglob("cgroup.procs")]:
             try:
                 found.update(int(pid) for pid in path.read_text().split())
