@@ -10,9 +10,8 @@ import signal
 import time
 from pathlib import Path
 
-from smallfleet.lab import cgroups, nspawn
+from smallfleet.lab import cgroups, kernel, nspawn
 from smallfleet.lab.descriptor import LABS, RUNTIME, exclusive
-from smallfleet.lab.network import FORWARD
 from smallfleet.lab.run import run
 
 
@@ -78,14 +77,11 @@ def remove_directory(name: str) -> None:
 
 
 def withdraw_shared() -> None:
-    """When no lab is left: give back ip_forward, and take away what labs share."""
+    """When no lab is left: give back the kernel's settings, and take away what labs share."""
     with exclusive():
         if any(RUNTIME.glob("*/daemon.lock")):
             return
-        saved = RUNTIME / "ip_forward"
-        if saved.exists():
-            FORWARD.write_text(saved.read_text())
-            saved.unlink()
+        kernel.restore()
         nspawn.withdraw()
         cgroups.remove_top()
         with contextlib.suppress(OSError):

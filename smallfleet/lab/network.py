@@ -6,15 +6,13 @@ import ipaddress
 import json
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from smallfleet.lab.descriptor import RUNTIME, Lab, exclusive
+from smallfleet.lab import kernel
+from smallfleet.lab.descriptor import Lab, exclusive
 from smallfleet.lab.errors import LabError
 from smallfleet.lab.parts import DropletRules, MachineSpec
 from smallfleet.lab.ruleset import Port, router_ruleset
 from smallfleet.lab.run import ip_batch, run
-
-FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 def droplet_namespace(lab: str, id: int) -> str:
@@ -74,10 +72,7 @@ class LabNetwork:
         )
         self._load()
         with exclusive():
-            saved = RUNTIME / "ip_forward"
-            if not saved.exists():
-                saved.write_text(FORWARD.read_text())
-            FORWARD.write_text("1\n")
+            kernel.prepare()
             run("nft", "-f", "-", stdin=_machine_ruleset(lab))
 
     def attach(self, spec: MachineSpec) -> str:
