@@ -8,6 +8,6 @@ from pyinfra.api.exceptions import PyinfraError
 class FleetError(PyinfraError):
     """A mistake the owner can make, or a fault he can mend: what is wrong, where, and what to do.
 
-    The text stands by itself; `fleet` and, since it is one of its own errors, `pyinfra` print it without a traceback
-    and end with status 1.
+    The text stands by itself; `fleet` prints it without a traceback, and so does `pyinfra`,
+    since it is one of its own errors; both end with status 1.
     """

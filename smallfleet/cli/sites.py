@@ -1,4 +1,4 @@
-"""`fleet lab sites`: ask every site of the fleet in the lab, as a visitor would, and show what it answered."""
+"""`fleet lab sites`: ask every site of the fleet in the lab as a visitor would."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def sites(
     lab = Lab.load(fleet.lab_name)
     apps = [(app.name, app.domain) for app in fleet.apps]
     with ThreadPoolExecutor(max_workers=len(apps) or 1) as pool:
-        answers = list(pool.map(lambda app: ask(*app, lab), apps))
+        answers = list(pool.map(lambda app: ask(app[0], app[1], lab), apps))
     if as_json:
         typer.echo(json.dumps([asdict(answer) for answer in answers], indent=2))
     else:

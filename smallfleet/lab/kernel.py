@@ -6,8 +6,8 @@ from pathlib import Path
 
 from smallfleet.lab.descriptor import RUNTIME
 
-# Packets are routed between labs' links and the machine's own. And each droplet's systemd holds some ten inotify instances
-# of root's, of which the kernel allows 128 for all: with a dozen droplets, PID 1 of the next one cannot start.
+# Packets are routed between labs' links and the machine's own. And each droplet's systemd holds some ten
+# of root's inotify instances, of which the kernel allows 128: with a dozen droplets, the next cannot start.
 WANTED = {
     Path("/proc/sys/net/ipv4/ip_forward"): 1,
     Path("/proc/sys/fs/inotify/max_user_instances"): 8192,
@@ -20,7 +20,7 @@ def _saved(setting: Path) -> Path:
 
 
 def prepare() -> None:
-    """Raise each setting to what labs need; what it was is kept for `restore`. Call with the labs' lock held."""
+    """Raise each setting to what labs need; what it was is kept for `restore`. The labs' lock is held."""
     for setting, value in WANTED.items():
         before = int(setting.read_text())
         if before < value:
