@@ -77,7 +77,7 @@ def router_ruleset(
             "chain prerouting { type nat hook prerouting priority dstnat; policy accept;",
             f"dnat ip to ip daddr map {lead}",
             "}",
-            "chain locally { type nat hook output priority dstnat; policy accept;",
+            "chain locally { type nat hook output priority -100; policy accept;",
             f"dnat ip to ip daddr map {lead}",
             "}",
         ]
