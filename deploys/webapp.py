@@ -2,11 +2,11 @@
 
 import json
 from io import StringIO
-from pathlib import Path
 
 from pyinfra import host
 from pyinfra.operations import files
 
+from smallfleet import programs
 from smallfleet.context import Context
 from smallfleet.operations import release, secrets
 from smallfleet.webapp import environment_file, release_spec
@@ -18,7 +18,7 @@ if apps:
     files.directory(name="Web app: the directory of apps", path="/etc/smallfleet/apps", mode="755")
     files.put(
         name="Web app: the release program",
-        src=str(Path("smallfleet/programs/release.py")),
+        src=str(programs.path("release")),
         dest="/usr/local/sbin/smallfleet-release",
         mode="755",
     )
