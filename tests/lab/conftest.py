@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +25,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.lab)
 
 
+INVENTORY = """from smallfleet import Droplet, Firewall, Fleet
+
+fleet = Fleet(
+    name={name!r},
+    region="nyc3",
+    image="debian-12-x64",
+    vpc="10.118.0.0/24",
+    domain="example.com",
+    ssh_keys=["~/.ssh/id_ed25519.pub"],
+    firewall=Firewall(ssh_from=["0.0.0.0/0", "::/0"]),
+    droplets=[
+        {droplets}
+    ],
+).in_lab()
+
+globals().update(fleet.groups())
+"""
+
+
 class Workplace:
     """A copy of the owner's rooms in which a test may edit, and a lab that its commands run against."""
 
@@ -31,6 +52,16 @@ class Workplace:
         self.lab = lab
         for room in ("inventory", "roles", "templates", "deploys"):
             shutil.copytree(PROJECT / room, directory / room)
+
+    def write_inventory(self, name: str, droplets: dict[str, list[str]]) -> str:
+        """Write inventory/NAME.py, a fleet in the lab of `droplets` {name: roles}; its path for commands."""
+        lines = [
+            f"Droplet({droplet!r}, size='s-1vcpu-2gb', roles={roles!r}),"
+            for droplet, roles in droplets.items()
+        ]
+        path = self.directory / f"inventory/{name}.py"
+        path.write_text(INVENTORY.format(name=name, droplets="\n        ".join(lines)))
+        return str(path.relative_to(self.directory))
 
     def run(self, *words: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a command of the venv in this workplace; a failure shows its output."""
@@ -84,7 +115,10 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) ->
         time.sleep(0.2)
 
 
-def workplace(directory: Path, lab: str) -> Iterator[Workplace]:
+@contextlib.contextmanager
+def workplace(directory: Path) -> Iterator[Workplace]:
+    """A workplace with a lab of its own, which is gone afterwards."""
+    lab = f"test{os.getpid()}-{uuid.uuid4().hex[:4]}"
     place = Workplace(directory, lab)
     place.run("fleet", "lab", "up", "--name", lab, timeout=1200)
     try:
@@ -93,9 +127,9 @@ def workplace(directory: Path, lab: str) -> Iterator[Workplace]:
         place.run("fleet", "lab", "down", "--name", lab)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     """The eight droplets of inventory/lab.py, provisioned by deploys/site.py from nothing."""
-    for place in workplace(tmp_path_factory.mktemp("fleet"), f"test{os.getpid()}"):
+    with workplace(tmp_path_factory.mktemp("fleet")) as place:
         place.deploy("inventory/lab.py", "deploys/site.py")
         yield place
