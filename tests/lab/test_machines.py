@@ -86,10 +86,12 @@ def bare_lab() -> Iterator[Bare]:
     name = f"bare{os.getpid()}-{uuid.uuid4().hex[:4]}"
     with descriptor.exclusive():
         lab = descriptor.make(name)
-    lab.runtime.mkdir(parents=True)
-    (lab.runtime / "index").write_text(str(lab.index))
-    with (lab.runtime / "daemon.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        with descriptor.exclusive():
+            lab.runtime.mkdir(parents=True)
+            (lab.runtime / "index").write_text(str(lab.index))
+            lock = stack.enter_context((lab.runtime / "daemon.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
         bare = Bare(lab)
         try:
             bare.network.up()
