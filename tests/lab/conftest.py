@@ -17,6 +17,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+SITES = {"podcast", "courses", "bytes", "api", "search", "video", "media"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -106,6 +107,11 @@ def changes_by_droplet(printed: dict) -> dict[str, list[str]]:
     return changes
 
 
+def all_answer(place: Workplace, inventory: str) -> bool:
+    """Whether each of the seven sites answers 200."""
+    return {answer["role"] for answer in place.sites(inventory) if answer["status"] == 200} == SITES
+
+
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait until `condition()` holds; fails with `what` after `seconds`."""
     end = time.monotonic() + seconds
@@ -113,6 +119,15 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) ->
         if time.monotonic() > end:
             pytest.fail(f"not within {seconds:.0f} s: {what}", pytrace=False)
         time.sleep(0.2)
+
+
+def traces(name: str) -> list[str]:
+    """All that the system shows of a lab: namespaces, links, rules, mounts, processes, cgroups."""
+    commands = ["ip netns", "ip -br link", "nft list tables", "cat /proc/mounts", "ps -eo args"]
+    shown = [subprocess.run(c.split(), capture_output=True, text=True, check=False).stdout for c in commands]
+    groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/smallfleet/{name}*")]
+    groups += [str(path) for path in Path("/sys/fs/cgroup").glob(f"smallfleet/{name}*")]
+    return [line for text in shown for line in text.splitlines() if name in line] + groups
 
 
 @contextlib.contextmanager
