@@ -1,8 +1,8 @@
 """SSH with few round trips: facts are asked in one shell, those of the last run in one go.
 
 Only facts go through the shell. What may change the droplet goes through pyinfra's own SSHConnector, and so
-does every fact with a wish of its own (a pty, input, a timeout, a password) and every fact that fails: what it
-prints and raises is pyinfra's by construction. For owners: docs/connector.md.
+does every fact with a wish of its own (a pty, input, a timeout, a password) and every fact that fails: then
+all that is printed and raised is pyinfra's by construction. For owners: docs/connector.md.
 """
 
 from __future__ import annotations

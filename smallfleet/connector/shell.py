@@ -1,4 +1,4 @@
-"""One remote `sh` that answers many commands: a command costs neither a channel nor a round trip of its own."""
+"""One remote `sh` that answers many commands, so that none costs a channel or a round trip of its own."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Shell:
         self._mark = f"\x1e{secrets.token_hex(12)}"
         self._count = 0
         self._waiting: dict[str, deque[tuple[int, Question]]] = {"stdout": deque(), "stderr": deque()}
-        self._sending = RLock()
+        self._sending = RLock()  # a greenlet that sends may be put aside by another
         self.lost = False
         self.sent = self.received = 0  # bytes
         end = f"printf '{self._mark} %d %d\\n' $1 $2; printf '{self._mark} %d\\n' $1 >&2"
