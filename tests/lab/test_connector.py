@@ -89,7 +89,12 @@ def test_the_plan_is_that_of_plain_ssh(place: Workplace, monkeypatch: pytest.Mon
     learning = seen(place, "kinds.py", monkeypatch, "fast", "--dry")
     fast = seen(place, "kinds.py", monkeypatch, "fast", "--dry")
     assert fast["operations"] == learning["operations"] == plain["operations"]
-    assert fast["seen"] == learning["seen"] == plain["seen"]
+    for name in NAMES:
+        # Not what the runs themselves add to: that grows with each.
+        facts = [
+            [one for one in run["seen"][name] if "log" not in str(one)] for run in (fast, learning, plain)
+        ]
+        assert facts[0] == facts[1] == facts[2] != []
 
 
 def test_what_is_kept_is_for_the_owner_alone(place: Workplace) -> None:

@@ -91,7 +91,7 @@ for text, arguments in host.loop(
         done=done,
         text=text,
     )
-    ask(name="Ask after it", what=text, path="/root/log")
+    ask(name="Ask after it", what=f"log after {text}", path="/root/log")
 files.put(name="Put bytes", src=os.environ["BINARY"], dest="/root/binary")
 files.get(name="Get bytes", src="/root/binary", dest=os.environ["BINARY"] + "." + host.name)
 gather(name="Gather once more")
