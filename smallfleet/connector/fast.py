@@ -219,8 +219,12 @@ class FastSSHConnector(SSHConnector):
 
     def _learn(self) -> None:
         order = self._memory.asked
-        failed = self.host in self.state.failed_hosts or self.host not in self.state.active_hosts
-        if order and order != self._before and not failed:
+        cut_off = (
+            order == self._before[: len(order)]
+            or self.state.current_stage == StateStage.Execute
+            or self.host not in self.state.active_hosts
+        )
+        if not cut_off:
             self._before = list(order)
             learned.save(self._run_kind, self.host.name, order)
 
