@@ -112,13 +112,17 @@ def row(name: str, runs: int, works: Mapping[str, Callable[[], float]]) -> list[
 
 
 def wire(bench: Bench, way: str, words: list[str]) -> list[str]:
-    """Bytes and round trips per droplet, of all that passes between client and sshd."""
+    """Round trips and bytes per droplet, of all between client and sshd; the client's own work."""
     path = bench.directory / "wire"
     path.unlink(missing_ok=True)
     bench.pyinfra(way, words, 0, path)
+    before = os.times()
+    bench.pyinfra(way, words, 0)
+    after = os.times()
+    work = after.children_user + after.children_system - before.children_user - before.children_system
     said = [json.loads(line) for line in path.read_text().splitlines()]
     per = {key: sum(one[key] for one in said) / len(bench.addresses) for key in ("turns", "out", "in")}
-    return [way, f"{per['turns']:.0f}", f"{per['out'] / 1024:.0f}", f"{per['in'] / 1024:.0f}"]
+    return [way, f"{per['turns']:.0f}", f"{per['out'] / 1024:.0f}", f"{per['in'] / 1024:.0f}", f"{work:.2f}"]
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -186,7 +190,7 @@ Written by `bench/run.py`. The site deploy on {droplets} provisioned droplets, i
 {table(["", *WAYS, FLOOR], rows)}
 What passes between the client and each droplet's sshd, logging in included:
 
-{table(["", "", "round trips", "KiB out", "KiB in"], wires)}"""
+{table(["", "", "round trips", "KiB out", "KiB in", "the client's processor, s"], wires)}"""
     if output:
         output.write_text(text)
     else:
