@@ -8,11 +8,13 @@ import json
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
 
 MOST = 5000  # questions kept for one droplet
+DAYS = 90  # that they are kept after the last change
 
 
 def directory() -> Path:
@@ -64,3 +66,6 @@ def save(run: str, host: str, order: list[str]) -> None:
         with os.fdopen(descriptor, "w") as file:
             json.dump({"commands": commands, "order": [number[command] for command in order]}, file)
         Path(beside).replace(path)
+        for old in path.parent.glob("*"):
+            if old.stat().st_mtime < time.time() - DAYS * 86400:
+                old.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +176,10 @@ def test_the_order_is_kept_for_the_owner_alone(tmp_path: Path, monkeypatch: pyte
     assert path.stat().st_mode & 0o777 == 0o600
     assert learned.load("run", "web1") == order
     assert learned.load("run", "web2") == learned.load("other", "web1") == []
+    os.utime(path, (0, 0))
+    learned.save("run", "web2", order)
+    assert not path.exists() and learned.load("run", "web2") == order, "what is old is removed"
+    learned.save("run", "web1", order)
     path.chmod(0o644)
     assert learned.load("run", "web1") == []
     path.chmod(0o600)
