@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from smallfleet.lab.descriptor import Lab
 from tests.lab.conftest import BIN, Workplace, workplace
 
 FLEET = "pair"
@@ -105,3 +106,18 @@ def test_what_is_kept_is_for_the_owner_alone(place: Workplace) -> None:
     assert "cat" in text and "two words" not in text, "a command with an environment is not kept"
     assert not subprocess.run(["grep", "-r", "elsewhere", str(cache)], capture_output=True).stdout
     assert Path(cache).stat().st_mode & 0o077 == 0
+
+
+def test_any_host_of_pyinfra_can_be_asked_so(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab.load(place.lab)
+    address = place.ssh(NAMES[0], "ip -4 -o address show dev eth0").split()[3].split("/")[0]
+    data = {"ssh_user": "root", "ssh_key": lab.ssh_key, "ssh_known_hosts_file": lab.known_hosts}
+    (place.directory / "any.py").write_text(f"hosts = [('@fastssh/{address}', {data!r})]\n")
+    counts = place.directory / "any.jsonl"
+    monkeypatch.setenv("SMALLFLEET_CONNECTOR_COUNTS", str(counts))
+    for words in ([], ["--data", "ssh_fast=false"]):
+        said = place.run("pyinfra", "any.py", *words, "fact", "server.Hostname")
+        assert NAMES[0] in said.stdout + said.stderr
+    fast, plain = (json.loads(line) for line in counts.read_text().splitlines())
+    assert fast["trips"] == 1 and fast["plain"] == 0
+    assert plain["trips"] == 0 and plain["plain"] == 1

@@ -13,7 +13,7 @@ import pytest
 from gevent.os import tp_read, tp_write
 from pyinfra.connectors.util import CommandOutput
 
-from smallfleet.connector import learned, memory
+from smallfleet.connector import asker, learned, memory
 from smallfleet.connector.fast import _output_of
 from smallfleet.connector.memory import AHEAD_AFTER_CHANGE, Changes, Memory
 from smallfleet.connector.shell import Question, Shell
@@ -118,6 +118,12 @@ def test_lines_are_those_of_pyinfra() -> None:
     output = _output_of(question)
     assert isinstance(output, CommandOutput)
     assert output.stdout_lines == ["ä\r", "", "b"] and output.stderr_lines == [""]
+
+
+def test_pyinfra_is_as_the_asker_knows_it() -> None:
+    """Were it not, all would count as a change: right, but slow."""
+    assert asker._FACT and "cls" in asker._FACT.co_varnames
+    assert asker._OPERATION and "commands" in asker._OPERATION.co_varnames
 
 
 # ---- memory
