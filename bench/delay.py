@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import time
@@ -20,11 +21,10 @@ from collections import deque
 CHUNK = 1 << 16
 
 
-def carry(delay: float, host: str, port: int) -> dict[str, int]:
+def carry(delay: float, host: str, port: int, counts: dict[str, int]) -> None:
     """Carry stdin and stdout to the host and back, each piece `delay` seconds late, until a side ends."""
     remote = socket.create_connection((host, port))
     remote.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    counts = {"out": 0, "in": 0, "turns": 0}
     late: deque[tuple[float, int, bytes]] = deque()  # when, to which file, what; b"" ends it
     last, reading = "in", [0, remote.fileno()]
     while reading or late:
@@ -42,17 +42,17 @@ def carry(delay: float, host: str, port: int) -> dict[str, int]:
         while late and late[0][0] <= time.monotonic():
             _, target, data = late.popleft()
             if not data:
-                return counts
+                return
             while data:
                 data = data[os.write(target, data) :]
-    return counts
 
 
 def main() -> None:
     milliseconds, host, port = sys.argv[1:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # paramiko ends it so
     counts = {"out": 0, "in": 0, "turns": 0}
     try:
-        counts = carry(float(milliseconds) / 2000, host, int(port))
+        carry(float(milliseconds) / 2000, host, int(port), counts)
     except OSError:
         pass  # either side is gone
     finally:
