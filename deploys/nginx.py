@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pyinfra import host
 from pyinfra.facts.files import File
 from pyinfra.operations import apt, files, systemd
 
 from smallfleet.context import Context
 from smallfleet.operations import nginx
+from smallfleet.rendering import render
+
+TEMPLATES = Path("templates/nginx")
 
 context = Context.of(host)
 
@@ -28,13 +30,6 @@ if context.has("nginx"):
         domains=[app.domain for app in context.apps],
     )
 
-    templates = Environment(
-        loader=FileSystemLoader(Path("templates/nginx")),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     # `http2 on` came with 1.25.1; before, it is a word of `listen`. ssl_reject_handshake came with 1.19.4.
     new_http2 = context.fleet.image.startswith("debian-13")
     shared = {
@@ -46,10 +41,13 @@ if context.has("nginx"):
     }
     nginx.configured(
         name="NGINX: nginx.conf and a vhost for each app",
-        files={"nginx.conf": templates.get_template("nginx.conf.j2").render(shared)}
+        files={"nginx.conf": render(TEMPLATES / "nginx.conf.j2", **shared)}
         | {
-            f"sites/{app.name}.conf": templates.get_template("site.conf.j2").render(
-                shared, site=app, timeout=(app.uwsgi.harakiri if app.uwsgi else 30) + 5
+            f"sites/{app.name}.conf": render(
+                TEMPLATES / "site.conf.j2",
+                **shared,
+                site=app,
+                timeout=(app.uwsgi.harakiri if app.uwsgi else 30) + 5,
             )
             for app in context.apps
         },

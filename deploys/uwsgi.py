@@ -1,12 +1,12 @@
 """uWSGI for every app of the droplet: its user, its directories, its configuration and its units."""
 
 from pyinfra import host
-from pyinfra.operations import apt, files, server, systemd
+from pyinfra.operations import apt, files, systemd
 from pyinfra.operations.util import any_changed
 
 from smallfleet.context import Context
 from smallfleet.model.roles import AppUwsgi
-from smallfleet.operations import uv
+from smallfleet.operations import accounts, uv
 
 context = Context.of(host)
 apps = context.apps
@@ -23,17 +23,7 @@ if apps:
 
     for app in host.loop(apps):
         root = f"/srv/{app.name}"
-        server.group(name="uWSGI: a group for each app", group=app.name, system=True)
-        server.user(
-            name="uWSGI: a user for each app",
-            user=app.name,
-            group=app.name,
-            home=root,
-            shell="/usr/sbin/nologin",
-            system=True,
-            create_home=False,
-            ensure_home=False,
-        )
+        accounts.system(name="uWSGI: a user for each app", user=app.name, home=root)
         files.directory(name="uWSGI: the app's directory", path=root, user="root", group="root", mode="755")
         files.directory(
             name="uWSGI: the directory of releases",

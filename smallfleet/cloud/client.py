@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,18 @@ class Unsure(CloudError):
     """A POST whose fate is unknown (timeout or 5xx): look whether it was done before repeating it."""
 
 
+_sessions = threading.local()  # they keep connections open, and are not made for several threads
+
+
+def _session(with_proxies: bool) -> requests.Session:
+    if not hasattr(_sessions, "by_kind"):
+        _sessions.by_kind = {}
+    if with_proxies not in _sessions.by_kind:
+        session = _sessions.by_kind[with_proxies] = requests.Session()
+        session.trust_env = with_proxies
+    return _sessions.by_kind[with_proxies]
+
+
 class _Transport(BaseAPI):
     """`get_data` of python-digitalocean (pagination, decoding) over requests that keep HTTP's status.
 
@@ -42,12 +55,8 @@ class _Transport(BaseAPI):
     ) -> requests.Response:
         body: dict[str, Any] = {"params": params} if type == "GET" else {"data": json.dumps(params or {})}
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        # A session per request: they are not made for several threads.
-        with requests.Session() as session:
-            session.trust_env = not self.end_point.startswith("http://127.")
-            return session.request(
-                type, urljoin(self.end_point, url), headers=headers, timeout=TIMEOUT, **body
-            )
+        session = _session(not self.end_point.startswith("http://127."))
+        return session.request(type, urljoin(self.end_point, url), headers=headers, timeout=TIMEOUT, **body)
 
 
 class _Answer(Exception):

@@ -91,9 +91,13 @@ def carry_out(client: Client, fleet: Fleet, found: Survey, todo: Plan, say: Say)
     for domain in todo.domains:
         client.make("domains", {"name": domain}, lambda d=domain: records_of(client, d))  # type: ignore[misc]
         say(f"domain {domain}")
-    for name, names in todo.records.items():
+
+    def record(name: str) -> None:
+        names = todo.records[name]
         _point(client, zone_of(fleet, name), name, [address(droplets[d], "public") or "" for d in names])
         say(f"DNS {name} -> {', '.join(names)}")
+
+    together(record, todo.records, lambda name: name)
     return droplets
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,13 +121,22 @@ def records_of(client: Client, domain: str) -> list[Json] | None:
 
 
 def survey(client: Client, fleet: Fleet) -> Survey:
-    """Read the account: nothing is changed."""
-    found = Survey(vpc=find_vpc(client, fleet), firewall=find_firewall(client, fleet))
-    found.keys = {key["fingerprint"]: key for key in client.get("account/keys")["ssh_keys"]}
-    found.tags = {tag["name"] for tag in client.get("tags")["tags"]}
-    found.droplets, found.strangers = find_droplets(client, fleet, found.vpc)
-    found.prices = {size["slug"]: float(size["price_monthly"]) for size in client.get("sizes")["sizes"]}
+    """Read the account, all at once: nothing is changed."""
     names = [name for app in fleet.apps for name in (app.domain, *app.aliases)]
-    for domain in sorted({zone_of(fleet, name) for name in names}):
-        found.records[domain] = records_of(client, domain)
-    return found
+    domains = sorted({zone_of(fleet, name) for name in names})
+    with ThreadPoolExecutor(8) as pool:
+        vpc = pool.submit(find_vpc, client, fleet)
+        firewall = pool.submit(find_firewall, client, fleet)
+        keys, tags, sizes = (pool.submit(client.get, path) for path in ("account/keys", "tags", "sizes"))
+        records = {domain: pool.submit(records_of, client, domain) for domain in domains}
+        droplets, strangers = find_droplets(client, fleet, vpc.result())
+        return Survey(
+            vpc=vpc.result(),
+            keys={key["fingerprint"]: key for key in keys.result()["ssh_keys"]},
+            tags={tag["name"] for tag in tags.result()["tags"]},
+            firewall=firewall.result(),
+            droplets=droplets,
+            strangers=strangers,
+            records={domain: found.result() for domain, found in records.items()},
+            prices={size["slug"]: float(size["price_monthly"]) for size in sizes.result()["sizes"]},
+        )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from pyinfra.api.exceptions import ConnectError
-from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput
 
+from smallfleet.connector.fast import FastSSHConnector
 from smallfleet.connector.run import Run, run_of
 from smallfleet.errors import FleetError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyinfra.api.state import State
 
 
-class DropletConnector(SSHConnector):
+class DropletConnector(FastSSHConnector):
     """A droplet of `host.data.fleet`. Its address comes from the cloud at the first connection of a run."""
 
     _run: Run | None = None

@@ -22,10 +22,12 @@ class Certificates(FactBase):
     def command(self) -> str:
         return (
             "for conf in /etc/letsencrypt/renewal/*.conf; do "
-            '[ -f "$conf" ] || continue; name=$(basename "$conf" .conf); cert=' + LIVE + "/$name/cert.pem; "
-            'openssl x509 -in "$cert" -noout -checkend 0 >/dev/null 2>&1 || continue; '
+            '[ -f "$conf" ] || continue; name=${conf##*/}; name=${name%.conf}; '
+            # It prints the names and ends with 1 if the certificate has expired.
+            f'names=$(openssl x509 -in "{LIVE}/$name/cert.pem" -noout -checkend 0 '
+            "-ext subjectAltName 2>/dev/null) || continue; "
             'echo "$name|$(sed -n "s/^server *= *//p" "$conf")|'
-            '$(openssl x509 -in "$cert" -noout -ext subjectAltName | tail -n +2 | tr -d " \\n")"; done'
+            '$(echo "$names" | grep DNS: | tr -d " \\n")"; done'
         )
 
     def process(self, output: list[str]) -> dict[str, Certificate]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from io import StringIO
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import PurePosixPath
 
-from jinja2 import Environment, StrictUndefined
 from pyinfra import host, logger, state
 from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
 from pyinfra.facts.files import FileContents
@@ -15,14 +13,9 @@ from pyinfra.operations.util.files import generate_color_diff
 
 from smallfleet.facts.files import FileState
 from smallfleet.operations import Commands
+from smallfleet.rendering import render
 
-
-def render(template: Path, **values: Any) -> str:
-    """A template as text; an unknown variable in the template is an error."""
-    environment = Environment(
-        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(template.read_text()).render(**values)
+__all__ = ["file", "is_there", "render", "show_diff"]
 
 
 def is_there(dest: str, content: str, mode: str) -> bool:

@@ -15,6 +15,9 @@ Ends with 1 and a sentence when mongod does not answer or refuses the administra
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 import sys
 from pathlib import Path
@@ -58,14 +61,31 @@ def logs_in(port: int, user: User) -> bool:
     return True
 
 
+def is_password(password: str, credential: dict[str, Any]) -> bool:
+    """Whether MongoDB's SCRAM-SHA-256 credential was made from the ASCII `password` (RFC 5802, 7677)."""
+    salt = base64.b64decode(credential["salt"])
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, credential["iterationCount"])
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    return hmac.compare_digest(hashlib.sha256(client_key).digest(), base64.b64decode(credential["storedKey"]))
+
+
+def has_password(port: int, user: User, credentials: dict[str, Any]) -> bool:
+    """Whether the user can log in: by what the administrator sees, where that tells, as it is far quicker."""
+    credential = credentials.get("SCRAM-SHA-256")
+    if credential and user["password"].isascii() and user["password"].isprintable():
+        return is_password(user["password"], credential)
+    return logs_in(port, user)
+
+
 def state_of(client: MongoClient[dict[str, Any]], port: int, user: User) -> str:
-    found = client[user["database"]].command("usersInfo", user["name"])["users"]
+    database = client[user["database"]]
+    found = database.command("usersInfo", user["name"], showCredentials=True)["users"]
     if not found:
         return "missing"
     has = {(role["role"], role["db"]) for role in found[0]["roles"]}
     if has != {(role, user["database"]) for role in user["roles"]}:
         return "roles"
-    return "ok" if logs_in(port, user) else "password"
+    return "ok" if has_password(port, user, found[0].get("credentials", {})) else "password"
 
 
 def read(path: str) -> tuple[int, list[User]]:
@@ -75,9 +95,12 @@ def read(path: str) -> tuple[int, list[User]]:
 
 def state(path: str) -> dict[str, str]:
     port, users = read(path)
-    if not logs_in(port, users[0]):
+    try:
+        client = connect(port, users[0])
+    except OperationFailure as error:
+        if error.code != REFUSED:
+            raise
         return {users[0]["name"]: "password"}  # or missing: one cannot tell without logging in
-    client = connect(port, users[0])
     return {user["name"]: state_of(client, port, user) for user in users}
 
 

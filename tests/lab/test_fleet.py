@@ -65,6 +65,30 @@ def test_one_value_changes_one_droplet_only(fleet: Workplace) -> None:
     fleet.deploy(INVENTORY, "deploys/nginx.py", "--limit", "podcast")
 
 
+def test_the_connector_plans_and_does_what_plain_ssh_does(
+    fleet: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, everywhere = (fleet.directory / "roles" / name for name in ("podcast.yml", "base.yml"))
+    before = {file: file.read_text() for file in (site, everywhere)}
+    edited = {file: yaml.safe_load(text) for file, text in before.items()}
+    edited[site].setdefault("nginx", {}).setdefault("rate", {})["burst"] = 78
+    edited[everywhere]["journald"]["max_use"] = "201M"  # restarts a service on all droplets
+    after = {file: yaml.safe_dump(role, sort_keys=False) for file, role in edited.items()}
+    first: list[object] = []
+    for how in ("fast", "plain"):  # the fast way has learned from the runs before
+        monkeypatch.setenv("SMALLFLEET_CONNECTOR", how)
+        said: list[object] = []
+        for texts in (after, before):
+            for file, text in texts.items():
+                file.write_text(text)
+            printed = fleet.run("pyinfra", "--json", INVENTORY, "deploys/site.py", "--dry").stdout
+            plan = json.loads(printed[printed.index("{") :])["plan"]
+            assert any(one["hosts_with_change"] for one in plan)
+            said.append([(one["name"], sorted(one["hosts_with_change"])) for one in plan])
+            said.append(fleet.deploy(INVENTORY, "deploys/site.py"))
+        assert said == (first := first or said)
+
+
 def test_mongodb_is_closed_from_outside(fleet: Workplace) -> None:
     addresses = set(public_addresses(fleet).values())
     mongo = fleet.ssh("mongo", "ip -4 -o address show dev eth0").split()[3].split("/")[0]

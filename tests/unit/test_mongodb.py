@@ -11,6 +11,7 @@ from smallfleet.errors import FleetError
 from smallfleet.facts.system import Outdated
 from smallfleet.model.roles import MongodbRole
 from smallfleet.operations import checked, mongodb, secrets
+from smallfleet.programs import mongodb_users
 from smallfleet.secrets import Secret
 
 RULES = Path("templates/nftables/nftables.conf.j2")
@@ -78,3 +79,12 @@ def test_a_secret_is_hashed_by_what_it_holds() -> None:
 )
 def test_a_service_older_than_its_config_is_outdated(output: list[str], outdated: bool) -> None:
     assert Outdated().process(output) is outdated
+
+
+def test_a_password_is_known_by_its_credential() -> None:
+    # From RFC 7677's example: user "user", password "pencil".
+    salt, iterations = "W22ZaJ0SNY7soEsUEjb6gQ==", 4096
+    stored = "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY="
+    credential = {"salt": salt, "iterationCount": iterations, "storedKey": stored}
+    assert mongodb_users.is_password("pencil", credential)
+    assert not mongodb_users.is_password("pencils", credential)

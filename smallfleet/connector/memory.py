@@ -1,0 +1,122 @@
+"""What a droplet answered, for as long as it holds; and what to ask it before pyinfra does."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from pyinfra.api.state import BaseStateCallback
+
+from smallfleet.connector.shell import Question
+
+AGE = 10.0  # seconds that an answer holds while the run has changed nothing
+AGE_AFTER_CHANGE = 2.0  # and afterwards, since what was changed may go on changing (a service that starts)
+AHEAD_AFTER_CHANGE = (
+    4  # questions asked ahead after a change, which may be followed by another; then 8, 16, ...
+)
+
+
+class Changes(BaseStateCallback):
+    """Counts what may have changed any droplet of a run. An answer from before the last change does not hold.
+
+    One count for all droplets, since they depend on each other: an app's release on the database's users.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._running: dict[tuple[int, str], Any] = {}
+
+    # Operations may change things by functions of the owner's, which no connector sees: pyinfra knows that
+    # they did something as soon as they are complete, which is before the next one starts.
+
+    def operation_host_start(self, state: Any, host: Any, op_hash: str) -> None:  # type: ignore[override]
+        self._settle()
+        if op_hash in state.ops[host]:
+            meta = state.get_op_data_for_host(host, op_hash).operation_meta
+            self._running[(id(host), op_hash)] = meta
+
+    def operation_end(self, state: Any, op_hash: str) -> None:  # type: ignore[override]
+        self._settle()
+
+    def _settle(self) -> None:
+        for key, meta in list(self._running.items()):
+            if meta.is_complete():
+                del self._running[key]
+                if meta.did_change() or not meta.did_succeed():
+                    self.count += 1
+
+
+_changes: WeakKeyDictionary[Any, Changes] = WeakKeyDictionary()
+
+
+def changes_of(state: Any) -> Changes:
+    """The count that all droplets of `state` share."""
+    if state not in _changes:
+        _changes[state] = Changes()
+        state.add_callback_handler(_changes[state])
+    return _changes[state]
+
+
+@dataclass
+class Answer:
+    """A question, and when it was sent: the count of changes, pyinfra's stage, the time."""
+
+    question: Question
+    change: int
+    stage: Any
+    sent: float
+
+
+class Memory:
+    """The answers of one droplet, and the order in which the last run asked."""
+
+    def __init__(self, changes: Changes, order: list[str]) -> None:
+        self._changes = changes
+        self._order = order  # of the last run, with repetitions
+        self._at = 0  # where in it this run is
+        self._answers: dict[str, Answer] = {}
+        self._ahead: int | None = None  # how many to ask ahead; None: all
+        self._ahead_at = 0  # the count of changes at which that was set
+        self.asked: list[str] = []  # the order of this run
+
+    def recall(self, command: str, stage: Any) -> Question | None:
+        """The question whose answer holds (it may be under way), or None."""
+        answer = self._answers.get(command)
+        return answer.question if answer and self._holds(answer, stage) else None
+
+    def keep(self, questions: list[Question], change: int, stage: Any) -> None:
+        """Remember questions that were sent when the count of changes was `change`."""
+        now = time.monotonic()
+        for question in questions:
+            self._answers[question.command] = Answer(question, change, stage, now)
+
+    def note(self, command: str) -> None:
+        """`command` is asked now: the next run may ask it ahead."""
+        self.asked.append(command)
+        try:
+            self._at = self._order.index(command, self._at) + 1
+        except ValueError:
+            if command in self._order:
+                self._at = self._order.index(command) + 1
+
+    def ahead(self, stage: Any) -> list[str]:
+        """What to ask along with the question that is asked now: what came after it last time, once each."""
+        if self._changes.count != self._ahead_at:
+            self._ahead_at, self._ahead = self._changes.count, AHEAD_AFTER_CHANGE
+        elif self._ahead is not None:
+            self._ahead *= 2
+        following = [c for c in dict.fromkeys(self._order[self._at :]) if self.recall(c, stage) is None]
+        return following[: self._ahead]
+
+    def forget(self) -> None:
+        self._answers.clear()
+
+    def _holds(self, answer: Answer, stage: Any) -> bool:
+        question = answer.question
+        if answer.change != self._changes.count or answer.stage != stage or question.lost:
+            return False
+        if question.done and question.status != 0:
+            return False
+        return time.monotonic() - answer.sent < (AGE_AFTER_CHANGE if self._changes.count else AGE)

@@ -1,0 +1,193 @@
+"""The shell that answers many commands, on a local `sh`, and what the connector remembers of the answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+from gevent.os import tp_read, tp_write
+from pyinfra.connectors.util import CommandOutput
+
+from smallfleet.connector import asker, learned, memory
+from smallfleet.connector.fast import _output_of
+from smallfleet.connector.memory import AHEAD_AFTER_CHANGE, Changes, Memory
+from smallfleet.connector.shell import Question, Shell
+
+
+class LocalChannel:
+    """A local `sh` with the methods of paramiko's Channel; `most` bytes at a time are received."""
+
+    def __init__(self, most: int = 1 << 20) -> None:
+        self.most = most
+        self.process = subprocess.Popen(
+            ["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert self.process.stdin and self.process.stdout and self.process.stderr
+        self.files = self.process.stdin, self.process.stdout, self.process.stderr
+        self.writes = 0
+
+    def sendall(self, data: bytes) -> None:
+        self.writes += 1
+        while data:
+            data = data[tp_write(self.files[0].fileno(), data) :]
+
+    def recv(self, size: int) -> bytes:
+        return tp_read(self.files[1].fileno(), min(size, self.most))
+
+    def recv_stderr(self, size: int) -> bytes:
+        return tp_read(self.files[2].fileno(), min(size, self.most))
+
+    def close(self) -> None:
+        self.process.kill()
+
+
+@pytest.fixture(params=[1 << 20, 7], ids=["in large pieces", "in pieces of seven bytes"])
+def channel(request: pytest.FixtureRequest) -> Iterator[LocalChannel]:
+    channel = LocalChannel(request.param)
+    yield channel
+    channel.close()
+    channel.process.wait()
+
+
+def answers(shell: Shell, *commands: str) -> list[Question]:
+    questions = shell.ask(commands)
+    with gevent.Timeout(20):
+        assert all(question.wait() for question in questions)
+    return questions
+
+
+def test_many_commands_in_one_write_are_answered_in_order(channel: LocalChannel) -> None:
+    found = answers(
+        Shell(channel),
+        "sh -c 'echo one; echo error >&2; exit 3'",
+        "sh -c 'printf without-newline'",
+        "sh -c 'cat'",  # there is no input, so it ends
+        "sh -c 'printf \"a\\n\\n\\nb\\n\"'",
+        "sh -c 'exit 0'",
+    )
+    assert channel.writes == 1
+    assert [(q.status, q.stdout, q.stderr) for q in found] == [
+        (3, b"one\n", b"error\n"),
+        (0, b"without-newline", b""),
+        (0, b"", b""),
+        (0, b"a\n\n\nb\n", b""),
+        (0, b"", b""),
+    ]
+
+
+def test_a_command_leaves_nothing_to_the_next(channel: LocalChannel) -> None:
+    commands = "cd /tmp; x=1; exec 1>&2; set -e; false", "sh -c 'echo \"$PWD $x\"'"
+    assert answers(Shell(channel), *commands)[1].stdout == f"{Path.cwd()} \n".encode()
+
+
+def test_any_bytes_come_through() -> None:
+    channel = LocalChannel()
+    every = "sh -c 'i=0; while [ $i -lt 256 ]; do printf \"\\\\$(printf %03o $i)\"; i=$((i+1)); done'"
+    zeros = "sh -c 'head -c 10000000 /dev/zero'"
+    found = answers(Shell(channel), every, zeros)
+    assert found[0].stdout == bytes(range(256)) and found[1].stdout == bytes(10_000_000)
+    assert _output_of(found[0]) is None  # no text: pyinfra's own connector says what becomes of it
+    channel.close()
+
+
+def test_what_a_killed_shell_owes_is_lost(channel: LocalChannel) -> None:
+    shell = Shell(channel)
+    asked = shell.ask(["sh -c 'echo one'", "kill -9 $$", "sh -c 'echo two'"])
+    with gevent.Timeout(20):
+        waited = [question.wait() for question in asked]
+    assert waited == [True, False, False] and shell.lost
+    assert not shell.ask(["sh -c 'echo three'"])[0].wait()
+
+
+def test_closing_ends_what_waits(channel: LocalChannel) -> None:
+    shell = Shell(channel)
+    question = shell.ask(["sleep 30"])[0]
+    gevent.spawn(shell.close)
+    with gevent.Timeout(20):
+        assert not question.wait()
+
+
+def test_lines_are_those_of_pyinfra() -> None:
+    question = Question("x")
+    question.status, question.stdout, question.stderr = 0, "ä\r\n\nb".encode(), b"\n"
+    output = _output_of(question)
+    assert isinstance(output, CommandOutput)
+    assert output.stdout_lines == ["ä\r", "", "b"] and output.stderr_lines == [""]
+
+
+def test_pyinfra_is_as_the_asker_knows_it() -> None:
+    """Were it not, all would count as a change: right, but slow."""
+    assert asker._FACT and "cls" in asker._FACT.co_varnames
+    assert asker._OPERATION and "commands" in asker._OPERATION.co_varnames
+
+
+# ---- memory
+
+
+def answered(command: str, status: int = 0) -> Question:
+    question = Question(command)
+    question.status = status
+    question.end_of_stream()
+    question.end_of_stream()
+    return question
+
+
+def test_an_answer_holds_until_any_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now)
+    changes = Changes()
+    known = Memory(changes, [])
+    known.keep([answered("a"), answered("failed", 1)], changes.count, False)
+    assert known.recall("a", False) and not known.recall("b", False)
+    assert not known.recall("failed", False)
+    assert not known.recall("a", True), "somebody was asked before operations ran"
+    changes.count += 1  # by whatever droplet
+    assert not known.recall("a", False)
+    known.keep([answered("a")], changes.count - 1, False)  # asked before the change, answered after it
+    assert not known.recall("a", False)
+    known.keep([answered("a")], changes.count, False)
+    assert known.recall("a", False)
+    now += memory.AGE_AFTER_CHANGE + 0.1
+    assert not known.recall("a", False)
+
+
+def test_what_is_asked_ahead_follows_the_last_run() -> None:
+    changes = Changes()
+    order = [f"q{number}" for number in range(20)]
+    known = Memory(changes, ["q0", "q0", *order])
+    assert known.ahead(False) == order
+    known.note("q0")
+    changes.count += 1
+    known.note("q4")
+    assert known.ahead(False) == order[5 : 5 + AHEAD_AFTER_CHANGE]
+    known.note("q9")
+    assert known.ahead(False) == order[10 : 10 + 2 * AHEAD_AFTER_CHANGE]
+    changes.count += 1
+    known.note("never asked before")
+    assert len(known.ahead(False)) == AHEAD_AFTER_CHANGE
+    known.note("q19")
+    assert known.ahead(False) == []
+
+
+def test_the_order_is_kept_for_the_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    order = ["a", "b", "a"]
+    learned.save("run", "web1", order)
+    (path,) = learned.directory().iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert learned.load("run", "web1") == order
+    assert learned.load("run", "web2") == learned.load("other", "web1") == []
+    os.utime(path, (0, 0))
+    learned.save("run", "web2", order)
+    assert not path.exists() and learned.load("run", "web2") == order, "what is old is removed"
+    learned.save("run", "web1", order)
+    path.chmod(0o644)
+    assert learned.load("run", "web1") == []
+    path.chmod(0o600)
+    path.write_text(json.dumps({"commands": ["a"], "order": [7]}))
+    assert learned.load("run", "web1") == []
