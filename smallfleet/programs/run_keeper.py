@@ -8,7 +8,7 @@ Standard input: first a line of JSON, one of
   {"status": true}                       who has the lock
   {"read": number}                       the newest records
 Standard output: lines of JSON. While it keeps: {"kept": true, "dead": note|null}, {"busy": note} or
-{"broken": who}; then a dot every few seconds, which is how each side knows that the other is there.
+{"broken": why}; then a dot every few seconds, which is how each side knows that the other is there.
 The line that ends a run is the whole record, or {"refused": true} for one that did not begin after all; the
 end of standard input without it is a run that was cut off.
 
@@ -67,8 +67,8 @@ def newest_first():
 
 def write_record(record):
     """Replace the record of a run, whole or not at all; the oldest beyond KEPT go."""
-    RECORDS.mkdir(mode=0o750, parents=True, exist_ok=True)
     path = path_of(record["id"])
+    RECORDS.mkdir(mode=0o750, parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
     # For root alone: diffs may show what only root may read.
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -131,12 +131,11 @@ def keep(asked):
     id = record["id"]
     dead = None
     if asked["lock"]:
-        before = read(path_of(id)) or {}
-        if before.get("broken"):
-            return say({"broken": before["broken"]})
         lock = open_lock()
         if not take(lock):
             return say({"busy": read(LOCK) or {}})
+        if (why := forfeited(id)) is not None:
+            return say({"broken": why})
         dead = read(LOCK)
         if dead and dead["id"] == id:
             dead = None
@@ -160,6 +159,19 @@ def keep(asked):
     if lock is not None:
         note(lock)
     return say({"ended": True})
+
+
+def forfeited(id):
+    """Why a run that had the lock before may not have it again; None if it may."""
+    before = read(path_of(id))
+    if before is None:
+        return None
+    if before.get("broken"):
+        return before["broken"]
+    own = path_of(id).stat().st_mtime_ns
+    if any(path.stat().st_mtime_ns > own for path in newest_first()):
+        return "another run had its turn while this one was away"
+    return None
 
 
 def wait_for_end():
@@ -190,7 +202,8 @@ def release(who):
     alive = not take(lock)
     if alive and held:
         record = read(path_of(held["id"])) or held
-        write_record({**record, "result": f"stopped: {who} broke the lock", "broken": who, "ended": now()})
+        why = f"{who} broke the lock"
+        write_record({**record, "result": f"stopped: {why}", "broken": why, "ended": now()})
         os.kill(held["pid"], signal.SIGTERM)
         for _ in range(100):
             if take(lock):

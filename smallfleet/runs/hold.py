@@ -28,7 +28,7 @@ class Busy(FleetError):
 
 
 class Broken(FleetError):
-    """The lock of this run was broken by somebody, who `str` says."""
+    """This run may not have the lock again: `str` says why."""
 
 
 class Hold:
@@ -53,7 +53,7 @@ class Hold:
             if "busy" in answer:
                 raise Busy(self.name, answer["busy"])
             if "broken" in answer:
-                raise Broken(f"{answer['broken']} broke the lock")
+                raise Broken(answer["broken"])
         except FleetError:
             self._client.close()
             raise

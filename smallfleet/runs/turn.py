@@ -130,7 +130,7 @@ class Turn:
 
     @property
     def broken(self) -> str | None:
-        """Who broke the lock, as a sentence; None if nobody did."""
+        """Why the lock is lost for good, if somebody broke it or had it meanwhile."""
         return next((str(hold.lost) for hold in self._holds if isinstance(hold.lost, Broken)), None)
 
     def check(self) -> None:
