@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -12,10 +13,11 @@ import pytest
 import urllib3
 import yaml
 
-from tests.lab.conftest import Workplace, workplace
-from tests.lab.test_runs import Started
+from tests.lab.conftest import Workplace, eventually, workplace
+from tests.lab.started import Started, silence
 
 CUT, SITE = "inventory/cut.py", "deploys/site.py"
+NGINX, WEBAPP = "deploys/nginx.py", "deploys/webapp.py"
 DOMAIN = "podcast.example.com"
 
 
@@ -88,12 +90,9 @@ def change(place: Workplace, number: int) -> None:
 
 def completed(place: Workplace, number: int) -> None:
     """What was asked for is what runs."""
-    nginx = place.ssh("web1", "nginx -T 2>/dev/null | grep -c 'burst=%d ' || true" % (1000 + number))
-    assert int(nginx) > 0
-    environment = place.ssh(
-        "web1",
-        "cat /proc/$(systemctl show -P MainPID 'podcast@*.service' | head -1)/environ | tr '\\0' '\\n'",
-    )
+    assert place.ssh("web1", f"nginx -T 2>/dev/null | grep -o 'burst={1000 + number} '")
+    main = "$(systemctl show -P MainPID 'podcast@*.service' | head -1)"
+    environment = place.ssh("web1", f"tr '\\0' '\\n' < /proc/{main}/environ")
     assert f"ROUND={number}" in environment.split(), environment
     status = json.loads(place.ssh("web1", "smallfleet-release status podcast"))
     assert status["changed"] == [] and status["trouble"] is None
@@ -104,27 +103,130 @@ def on_droplet(place: Workplace, test: str) -> Callable[[], bool]:
     return lambda: place.ssh("web1", f"{test} && echo yes || true", check=False).strip() == "yes"
 
 
-# Where the client is killed: what pyinfra says at that moment.
-KILLED = [
-    "Preparing operation files",
-    "Starting operation: Update the packages' lists, once a day",
-    "Starting operation: Let in by key only",
-    "Starting operation: Configure MongoDB",
-    "Starting operation: NGINX: nginx.conf and a vhost for each app",
-    "Starting operation: NGINX runs, also after a reboot",
-    "Starting operation: Web app: its environment",
-    "Starting operation: Web app: what to release",
-    "Starting operation: Web app: release",
-]
+def next_run(place: Workplace, number: int) -> None:
+    """The next run, of what a change touches, completes it."""
+    place.deploy(CUT, NGINX, WEBAPP)
+    completed(place, number)
 
 
-def test_a_killed_run_leaves_the_site_serving(place: Workplace, visitor: Visitor) -> None:
-    for number, said in enumerate(KILLED):
-        change(place, number)
-        run = Started(place, "pyinfra", CUT, SITE, "-y")
+def start(place: Workplace, *deploys: str) -> Started:
+    return Started(place, "pyinfra", CUT, *deploys, "-y")
+
+
+@pytest.fixture(scope="module")
+def numbers() -> Iterator[int]:
+    """A number for each change."""
+    return itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def served(visitor: Visitor) -> Iterator[None]:
+    """The site served throughout the test, and afterwards."""
+    visitor.failed.clear()
+    asked = visitor.asked
+    yield
+    assert visitor.ask() is None
+    assert visitor.failed == [] and visitor.asked > asked
+
+
+def test_killed_before_its_own_changes_begin(place: Workplace, numbers: Iterator[int]) -> None:
+    """Five cuts, each further on than the one before, in runs of all deploys."""
+    number = next(numbers)
+    change(place, number)
+    for said in (
+        "Connected",
+        "Loading: deploys/nginx.py",
+        "Starting operation: Let in by key only",
+        "Starting operation: Configure MongoDB",
+        "Starting operation: NGINX: nginx.conf and a vhost for each app",
+    ):
+        run = start(place, SITE)
         run.says(said)
         run.kill()
-        assert visitor.ask() is None, f"after the cut at {said!r}"
-        place.deploy(CUT, SITE)
-        completed(place, number)
-    assert visitor.failed == [] and visitor.asked > 100
+    next_run(place, number)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Starting operation: NGINX runs, also after a reboot",
+        "Starting operation: Web app: its environment",
+        "Starting operation: Web app: what to release",
+        "Starting operation: Web app: release",
+    ],
+)
+def test_killed_between_its_changes(place: Workplace, numbers: Iterator[int], said: str) -> None:
+    number = next(numbers)
+    change(place, number)
+    run = start(place, NGINX, WEBAPP)
+    run.says(said)
+    run.kill()
+    next_run(place, number)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        "find /srv/podcast/releases/*/.venv -maxdepth 0 -newer /etc/smallfleet/apps/podcast.json | grep -q .",
+        "systemctl -q is-active 'podcast-candidate@*.service'",
+    ],
+    ids=["while the release is built", "while the candidate is tried"],
+)
+def test_killed_while_the_droplet_works(place: Workplace, numbers: Iterator[int], seen: str) -> None:
+    number = next(numbers)
+    change(place, number)
+    run = start(place, NGINX, WEBAPP)
+    run.says("Starting operation: Web app: release")
+    eventually(lambda: on_droplet(place, seen)() or run.process.poll() is not None, seen)
+    run.kill()
+    next_run(place, number)
+
+
+def test_its_connection_is_cut(place: Workplace, numbers: Iterator[int]) -> None:
+    """The network drops every packet of the run's connections: nobody is told."""
+    number = next(numbers)
+    change(place, number)
+    run = start(place, NGINX, WEBAPP)
+    run.says("Starting operation: Web app: its environment")
+    with silence(place, ["web1"]):
+        run.kill()
+        eventually(lambda: not alive(place), "the lock of the run that was cut off is dead", 90)
+        next_run(place, number)
+
+
+def test_its_sshd_is_killed(place: Workplace, numbers: Iterator[int]) -> None:
+    number = next(numbers)
+    change(place, number)
+    run = start(place, NGINX, WEBAPP)
+    run.says("Starting operation: Web app: what to release")
+    # Of root's sessions, the oldest two: the lock's and pyinfra's. This command's own is the newest.
+    place.ssh("web1", "kill -9 $(pgrep -o -f 'sshd: root@notty'; pgrep -f 'sshd: root@notty' | sed -n 2p)")
+    run.ends()
+    next_run(place, number)
+
+
+def test_its_droplet_reboots(place: Workplace, visitor: Visitor, numbers: Iterator[int]) -> None:
+    number = next(numbers)
+    change(place, number)
+    run = start(place, NGINX, WEBAPP)
+    run.says("Starting operation: Web app: release")
+    visitor.away = True
+    place.ssh("web1", "systemctl --no-block reboot", check=False)
+    run.ends()
+    eventually(lambda: visitor.ask() is None, "the site is back by itself", 90)
+    visitor.away = False
+    next_run(place, number)
+
+
+def test_after_all_cuts_a_run_changes_nothing(place: Workplace) -> None:
+    place.deploy(CUT, SITE)
+    assert place.deploy(CUT, SITE) == {"web1": []}
+    runs = json.loads(place.run("fleet", "history", CUT, "--json", "-n", "100").stdout)
+    cut = [run for run in runs if run["result"] in ("cut off", "failed", "stopped", "not begun")]
+    assert len(cut) >= 10, [run["result"] for run in runs]
+
+
+def alive(place: Workplace) -> bool:
+    return any(
+        lock["alive"] for lock in json.loads(place.run("fleet", "lock", "status", CUT, "--json").stdout)
+    )
