@@ -34,12 +34,12 @@ class Broken(FleetError):
 class Hold:
     """The lock, taken when made: raises Busy, Broken or Unreached. If it is lost it is sought again."""
 
-    def __init__(self, name: str, connect: Connect, note: Note) -> None:
+    def __init__(self, name: str, connect: Connect, note: Note, on_lost: Callable[[], None]) -> None:
         self.name = name
         self.dead: Note | None = None  # what a dead run left in the lock
         self.lost: FleetError | None = None  # why it is lost for good
         self.held = False
-        self._connect, self._note = connect, note
+        self._connect, self._note, self._on_lost = connect, note, on_lost
         self._ended = threading.Event()
         self._closing = False
         self._take()
@@ -72,7 +72,7 @@ class Hold:
                 if not self._closing:
                     self._seek()
             if self.lost:
-                return
+                return self._on_lost()
 
     def _seek(self) -> None:
         """Take it again: the droplet rebooted, or the network was away for a moment."""

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,8 @@ from smallfleet.runs.turn import Turn
 if TYPE_CHECKING:
     import click
     from pyinfra.api.state import State
+
+STEP = 20.0  # seconds that the steps under way have to end when the turn is lost
 
 _sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
 
@@ -74,10 +77,18 @@ class Session:
         if gevent.getcurrent() is self._main:
             raise error
         # Raised in a host's greenlet, it would be that host's failure, and a traceback for the last one.
+        self._throw(error)
+        raise gevent.GreenletExit
+
+    def _stop_soon(self, error: FleetError) -> None:
+        """End the run even if no step ends, such as one whose connection is dead."""
+        time.sleep(STEP)
+        self._throw(error)
+
+    def _throw(self, error: FleetError) -> None:
         if not self._stopped:
             self._stopped = True
             gevent.get_hub().loop.run_callback(self._main.throw, error)
-        raise gevent.GreenletExit
 
     def _begin(self, fleet: Fleet) -> Turn:
         limit = [host.name for host in self._state.inventory if self._state.is_host_in_limit(host)]
@@ -86,10 +97,11 @@ class Session:
             key = get_private_key(self._state, str(fleet.ssh_key), "")
         console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         words = ["pyinfra", *sys.argv[1:]]
-        return Turn(fleet, note.begin(fleet, words, limit), console.print, key)
+        return Turn(fleet, note.begin(fleet, words, limit), console.print, key, self._stop_soon)
 
     def end(self) -> None:
         """Leave the record and give the turns back."""
+        self._stopped = True
         for turn in self._turns.values():
             parts = record.droplets(self._state, self._diffs)
             ended = note.now()

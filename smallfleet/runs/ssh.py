@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import socket
 from typing import Any
 
 import paramiko
@@ -46,6 +48,16 @@ def connect(fleet: Fleet, droplet: Json, key: paramiko.PKey | None = None) -> pa
     return client
 
 
+def watch(client: paramiko.SSHClient) -> None:
+    """Have a connection fail within a minute where the other side is gone without a word."""
+    transport = client.get_transport()
+    if transport is not None:
+        transport.set_keepalive(10)
+        wire: Any = transport.sock
+        with contextlib.suppress(OSError, AttributeError):  # a proxy's is no TCP socket
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 40_000)
+
+
 class Keeper:
     """The program run_keeper on one droplet, in a channel of a connection; it takes and gives lines."""
 
@@ -82,14 +94,22 @@ class Keeper:
                 if line != b".":
                     return json.loads(line)
                 continue
-            self._channel.settimeout(seconds)
             try:
-                data = self._channel.recv(65536)
+                data = self._receive(seconds)
             except (OSError, EOFError, paramiko.SSHException) as error:
                 raise self._gone(error) from None
             if not data:
                 raise self._gone(None)
             self._rest += data
+
+    def _receive(self, seconds: float) -> bytes:
+        self._channel.settimeout(seconds)
+        try:
+            return self._channel.recv(65536)
+        except TimeoutError:
+            # pyinfra's prompt holds everything up here: what came meanwhile is read now.
+            self._channel.settimeout(3)
+            return self._channel.recv(65536)
 
     def close(self) -> None:
         self._channel.close()

@@ -21,7 +21,7 @@ from smallfleet.errors import FleetError
 from smallfleet.model.fleet import Fleet
 from smallfleet.runs.hold import Broken, Busy, Hold
 from smallfleet.runs.note import Note, age, turn_of
-from smallfleet.runs.ssh import Keeper, Unreached, connect
+from smallfleet.runs.ssh import Keeper, Unreached, connect, watch
 
 LOCKS = 2
 PATIENCE = 3.0  # seconds for which a run that began just now is waited for: it may be one that lets go again
@@ -37,8 +37,16 @@ class Lost(FleetError):
 class Turn:
     """The turn of the run that `note` tells of."""
 
-    def __init__(self, fleet: Fleet, note: Note, say: Say, key: paramiko.PKey | None = None) -> None:
-        self.fleet, self.note, self._say, self._key = fleet, note, say, key
+    def __init__(
+        self,
+        fleet: Fleet,
+        note: Note,
+        say: Say,
+        key: paramiko.PKey | None = None,
+        on_lost: Callable[[FleetError], None] = lambda error: None,
+    ) -> None:
+        """`on_lost` is called, in a thread of its own, where somebody took the turn away."""
+        self.fleet, self.note, self._say, self._key, self._on_lost = fleet, note, say, key, on_lost
         self._holds: list[Hold] = []
         self._keepers: dict[str, Keeper] = {}
         self._taking: threading.Thread | None = None
@@ -114,11 +122,15 @@ class Turn:
         end = time.monotonic() + PATIENCE
         while True:
             try:
-                return Hold(name, lambda: connect(self.fleet, droplet, self._key), self.note)
+                return Hold(name, lambda: connect(self.fleet, droplet, self._key), self.note, self._when_lost)
             except Busy as error:
                 if time.monotonic() > end or age(error.note.get("began", "")) > PATIENCE:
                     raise
             time.sleep(0.3)
+
+    def _when_lost(self) -> None:
+        if self.broken:
+            self._on_lost(Lost(f"stopped: {self.broken}"))
 
     def _busy(self, note: Note) -> str:
         return (
@@ -151,6 +163,7 @@ class Turn:
     def join(self, name: str, client: paramiko.SSHClient) -> None:
         """Have the droplet keep the record of what is done to it. Waits for nothing but the turn."""
         self.wait()
+        watch(client)
         if any(hold.name == name for hold in self._holds):
             return  # the lock's program does it
         with contextlib.suppress(Unreached):  # a record is not worth a failed run

@@ -72,7 +72,7 @@ def silence(place: Workplace, droplets: list[str]) -> Iterator[None]:
     inside = ["ip", "netns", "exec", Lab.load(place.lab).namespace, "nft"]
     chain = "type filter hook forward priority -400; policy accept;"
     match = f"{{ {', '.join(ports)} }} drop"
-    rules = f"table inet silence {{ chain cut {{ {chain} tcp sport {match}; tcp dport {match}; }} }}"
+    rules = f"table inet silence {{ chain cut {{ {chain} tcp sport {match}; tcp dport {match}; }}; }}"
     subprocess.run([*inside, rules], check=True)
     try:
         yield
