@@ -98,7 +98,7 @@ class Run:
             todo = plan(fleet, found, limit)
             if more := {droplet.name for droplet in todo.droplets} - agreed:
                 raise FleetError(f"{', '.join(sorted(more))} went away just now: run again")
-            turn.take(found.droplets)
+            turn.take(found.droplets, silent=True)
             droplets = carry_out(client, fleet, found, todo, self._console.print)
             self._pin({name: droplet for name, droplet in droplets.items() if name in limit})
             turn.take(droplets)

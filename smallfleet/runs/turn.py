@@ -53,10 +53,15 @@ class Turn:
         self._refused: FleetError | None = None
         self._told = False
 
-    def take(self, droplets: Mapping[str, Json], then: Callable[[], None] = lambda: None) -> None:
-        """Take the turn, once; `then` may refuse it still (Claimed). FleetError says whose turn it is."""
+    def take(
+        self, droplets: Mapping[str, Json], then: Callable[[], None] = lambda: None, silent: bool = False
+    ) -> None:
+        """Take the turn, once; `then` may refuse it still (Claimed). FleetError says whose turn it is.
+
+        `silent`: that no droplet answers is no fault yet, as where they have only just been made.
+        """
         try:
-            self._take(droplets)
+            self._take(droplets, silent)
             then()
         except (Busy, Claimed) as error:
             self._drop()
@@ -96,7 +101,7 @@ class Turn:
             self._told = True
             raise self._refused
 
-    def _take(self, droplets: Mapping[str, Json]) -> None:
+    def _take(self, droplets: Mapping[str, Json], may_be_silent: bool) -> None:
         if self._holds:
             return
         silent = []
@@ -111,6 +116,8 @@ class Turn:
             if len(self._holds) == LOCKS:
                 break
         if not self._holds and silent:
+            if may_be_silent:
+                return
             raise FleetError("no droplet answers, so the fleet cannot be locked:\n" + "\n".join(silent))
         for text in silent:
             self._say(f"{text}; the lock is on {', '.join(hold.name for hold in self._holds)}")
