@@ -135,10 +135,10 @@ def test_killed_before_its_own_changes_begin(place: Workplace, numbers: Iterator
     change(place, number)
     for said in (
         "Connected",
-        "Loading: deploys/nginx.py",
-        "Starting operation: Let in by key only",
-        "Starting operation: Configure MongoDB",
-        "Starting operation: NGINX: nginx.conf and a vhost for each app",
+        "Preparing operation files",
+        "| Let in by key only",
+        "| Configure MongoDB",
+        "| NGINX: nginx.conf and a vhost for each app",
     ):
         run = start(place, SITE)
         run.says(said)
