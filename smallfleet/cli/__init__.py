@@ -7,14 +7,17 @@ import sys
 import typer
 from rich.console import Console
 
-from smallfleet.cli import lab, secrets
+from smallfleet.cli import lab, lock, secrets
 from smallfleet.cli.destroy import destroy
+from smallfleet.cli.history import history
 from smallfleet.errors import FleetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(lab.app, name="lab")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(lock.app, name="lock")
 app.command()(destroy)
+app.command()(history)
 
 
 def main() -> None:

@@ -86,12 +86,16 @@ class Client:
 
     def __init__(self, end_point: str, token: Secret, pause: float = 1.0) -> None:
         self.end_point, self._token, self._pause = end_point, token, pause  # pause: first backoff, seconds
+        self.guard: Callable[[], None] = lambda: None  # asked before each write; raises if it may not be
 
     def get(self, path: str, **params: Any) -> Any:
         return self._call("GET", path, params)
 
     def put(self, path: str, body: dict[str, Any]) -> Any:
         return self._call("PUT", path, body)
+
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        return self._call("PATCH", path, body)
 
     def delete(self, path: str) -> None:
         """Delete; that it is gone already is as good."""
@@ -123,6 +127,8 @@ class Client:
     def _call(self, method: str, path: str, params: dict[str, Any]) -> Any:
         for attempt in range(ATTEMPTS):
             last = attempt + 1 == ATTEMPTS
+            if method != "GET":
+                self.guard()
             api = _Checked(token=self._token.reveal(), end_point=self.end_point)
             try:
                 return api.get_data(path, method, dict(params))

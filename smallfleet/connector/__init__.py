@@ -12,6 +12,8 @@ from pyinfra.connectors.util import CommandOutput
 from smallfleet.connector.fast import FastSSHConnector
 from smallfleet.connector.run import Run, run_of
 from smallfleet.errors import FleetError
+from smallfleet.runs.session import session_of
+from smallfleet.runs.turn import Turn
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -29,14 +31,17 @@ class DropletConnector(FastSSHConnector):
         # Made in the main greenlet, where click's context is; connect() runs in others.
         context = click.get_current_context(silent=True)
         options: dict[str, Any] = context.params if context else {}
-        self._dry, self._yes = bool(options.get("dry")), bool(options.get("yes"))
+        self._session = session_of(state, context)
+        # A run that only asks creates nothing either.
+        self._dry, self._yes = not self._session.changing, bool(options.get("yes"))
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
         yield name, {}, []
 
     def connect(self) -> None:
-        self._run = run_of(self.state, self.host.data.fleet, self._dry, self._yes)
+        turn = self._session.turn(self.host.data.fleet)
+        self._run = run_of(self.state, self.host.data.fleet, self._dry, self._yes, turn)
         try:
             limit = {host.name for host in self.state.inventory if self.state.is_host_in_limit(host)}
             address = self._run.address_of(self.host.name, limit)
@@ -46,6 +51,15 @@ class DropletConnector(FastSSHConnector):
         if address is not None:
             self.data["ssh_hostname"] = address
             super().connect()
+            if turn is not None:
+                self._join(turn)
+
+    def _join(self, turn: Turn) -> None:
+        try:
+            assert self.client is not None
+            turn.join(self.host.name, self.client)
+        except FleetError as error:
+            raise ConnectError(str(error)) from None
 
     def addresses(self) -> dict[str, dict[str, str]]:
         """{name: {"public", "private"}} of the whole fleet; 0.0.0.0 for a droplet that is missing."""
@@ -56,10 +70,12 @@ class DropletConnector(FastSSHConnector):
     def run_shell_command(self, *args: Any, **kwargs: Any) -> tuple[bool, CommandOutput]:
         if self._blank:
             return True, CommandOutput([])  # facts of a blank droplet: nothing is there
+        self._check_turn()
         return super().run_shell_command(*args, **kwargs)
 
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
         self._refuse_blank()
+        self._check_turn()
         return super().put_file(*args, **kwargs)
 
     def get_file(self, *args: Any, **kwargs: Any) -> bool:
@@ -69,6 +85,13 @@ class DropletConnector(FastSSHConnector):
     def disconnect(self) -> None:
         if not self._blank:
             super().disconnect()
+
+    def _check_turn(self) -> None:
+        if self._run is not None and self._run.turn is not None:
+            try:
+                self._run.turn.check()
+            except FleetError as error:
+                self._session.stop(error)
 
     def _refuse_blank(self) -> None:
         if self._blank:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from rich.console import Console
 
+from smallfleet.cloud import claim
 from smallfleet.cloud.client import Client
 from smallfleet.cloud.create import carry_out, together
 from smallfleet.cloud.hostkeys import pin, pinned, wait_for_key
@@ -16,24 +17,25 @@ from smallfleet.cloud.plan import plan
 from smallfleet.cloud.survey import Json, address, survey
 from smallfleet.errors import FleetError
 from smallfleet.model.fleet import Fleet
+from smallfleet.runs.turn import Turn
 
 MISSING = "0.0.0.0"
 _runs: WeakKeyDictionary[Any, dict[str, Run]] = WeakKeyDictionary()
 
 
-def run_of(state: Any, fleet: Fleet, dry: bool, yes: bool) -> Run:
-    """The run that all of the fleet's hosts in `state` share."""
+def run_of(state: Any, fleet: Fleet, dry: bool, yes: bool, turn: Turn | None = None) -> Run:
+    """The run that all of the fleet's hosts in `state` share. One that changes something has a turn."""
     runs = _runs.setdefault(state, {})
     if fleet.name not in runs:
-        runs[fleet.name] = Run(fleet, dry, yes)
+        runs[fleet.name] = Run(fleet, dry, yes, turn)
     return runs[fleet.name]
 
 
 class Run:
     """Surveys at the first call, under a lock (pyinfra's command makes threading's locks gevent's)."""
 
-    def __init__(self, fleet: Fleet, dry: bool, yes: bool) -> None:
-        self.fleet, self.dry, self.yes = fleet, dry, yes
+    def __init__(self, fleet: Fleet, dry: bool, yes: bool, turn: Turn | None = None) -> None:
+        self.fleet, self.dry, self.yes, self.turn = fleet, dry, yes, turn
         self._lock = threading.Lock()
         self._droplets: dict[str, Json] | None = None
         self._failed: str | None = None
@@ -80,8 +82,26 @@ class Run:
         if not todo.empty:
             self._agree()
         if not todo.empty or unsettled:
-            droplets = carry_out(client, fleet, found, todo, say)
+            return self._create(client, limit, {droplet.name for droplet in todo.droplets})
         self._pin({name: droplet for name, droplet in droplets.items() if name in limit})
+        if self.turn:
+            self.turn.start(droplets, lambda: claim.clear(client, fleet))
+        return droplets
+
+    def _create(self, client: Client, limit: set[str], agreed: set[str]) -> dict[str, Json]:
+        """Complete the fleet, while no other run does. `agreed`: the droplets that may be created."""
+        fleet, turn = self.fleet, self.turn
+        assert turn is not None  # only a dry run has none
+        with turn.claimed(client):
+            # What another run did until it let go of the claim is there now.
+            found = survey(client, fleet)
+            todo = plan(fleet, found, limit)
+            if more := {droplet.name for droplet in todo.droplets} - agreed:
+                raise FleetError(f"{', '.join(sorted(more))} went away just now: run again")
+            turn.take(found.droplets, silent=True)
+            droplets = carry_out(client, fleet, found, todo, self._console.print)
+            self._pin({name: droplet for name, droplet in droplets.items() if name in limit})
+            turn.take(droplets)
         return droplets
 
     def _agree(self) -> None:

@@ -19,6 +19,7 @@ from smallfleet.lab.api import (
     firewalls,
     images,
     keys,
+    projects,
     reserved_ips,
     tags,
     vpcs,
@@ -58,7 +59,20 @@ def create_app(parts: Parts, token: str, state_file: Path, rate_limit: int = RAT
     errors.install(app)
     v2 = APIRouter(prefix="/v2")
     # keys before account, droplet_actions before droplets: the first route that fits answers.
-    for module in (keys, account, vpcs, droplet_actions, droplets, actions, images, tags, firewalls, domains):
+    modules = (
+        keys,
+        account,
+        vpcs,
+        droplet_actions,
+        droplets,
+        actions,
+        images,
+        tags,
+        firewalls,
+        domains,
+        projects,
+    )
+    for module in modules:
         v2.include_router(module.router)
     for router in reserved_ips.routers:
         v2.include_router(router)

@@ -1,0 +1,1 @@
+"""Runs: whose turn it is on the fleet, and what each run did."""

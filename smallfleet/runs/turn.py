@@ -1,0 +1,199 @@
+"""One run's turn on a fleet: one at a time, whichever droplets it is limited to.
+
+The lock is held on the first two droplets of the inventory that answer: while one of them reboots, the other
+still says whose turn it is. Each of the run's droplets keeps the record of what was done to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import paramiko
+
+from smallfleet.cloud.claim import Claim, Claimed
+from smallfleet.cloud.client import Client
+from smallfleet.cloud.survey import Json, address
+from smallfleet.errors import FleetError
+from smallfleet.model.fleet import Fleet
+from smallfleet.runs.hold import Broken, Busy, Hold
+from smallfleet.runs.note import Note, age, turn_of
+from smallfleet.runs.ssh import Keeper, Unreached, connect, watch
+
+LOCKS = 2
+PATIENCE = 3.0  # seconds for which a run that began just now is waited for: it may be one that lets go again
+RETURN = 120.0  # seconds that a command waits for a lost lock to be back
+
+Say = Callable[[str], None]
+
+
+class Lost(FleetError):
+    """The turn was lost in mid-run."""
+
+
+class Turn:
+    """The turn of the run that `note` tells of."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        note: Note,
+        say: Say,
+        key: paramiko.PKey | None = None,
+        on_lost: Callable[[FleetError], None] = lambda error: None,
+    ) -> None:
+        """`on_lost` is called, in a thread of its own, where somebody took the turn away."""
+        self.fleet, self.note, self._say, self._key, self._on_lost = fleet, note, say, key, on_lost
+        self._holds: list[Hold] = []
+        self._keepers: dict[str, Keeper] = {}
+        self._taking: threading.Thread | None = None
+        self._refused: FleetError | None = None
+        self._told = False
+
+    def take(
+        self, droplets: Mapping[str, Json], then: Callable[[], None] = lambda: None, silent: bool = False
+    ) -> None:
+        """Take the turn, once; `then` may refuse it still (Claimed). FleetError says whose turn it is.
+
+        `silent`: that no droplet answers is no fault yet, as where they have only just been made.
+        """
+        try:
+            self._take(droplets, silent)
+            then()
+        except (Busy, Claimed) as error:
+            self._drop()
+            raise FleetError(self._busy(error.note)) from None
+        except FleetError:
+            self._drop()
+            raise
+
+    @contextlib.contextmanager
+    def claimed(self, client: Client) -> Iterator[None]:
+        """The claim on the fleet in its account. FleetError says whose it is."""
+        try:
+            with Claim(client, self.fleet, self.note):
+                yield
+        except Claimed as error:
+            raise FleetError(self._busy(error.note)) from None
+
+    def start(self, droplets: Mapping[str, Json], then: Callable[[], None]) -> None:
+        """`take` in the background, while pyinfra connects; `wait` for it."""
+
+        def work() -> None:
+            try:
+                self.take(droplets, then)
+            except FleetError as error:
+                self._refused = error
+
+        self._taking = threading.Thread(target=work, daemon=True)
+        self._taking.start()
+
+    def wait(self) -> None:
+        """FleetError if the turn is another's; the whole of it once, for the first that asks."""
+        if self._taking is not None:
+            self._taking.join()
+        if self._refused is not None:
+            if self._told:
+                raise FleetError("not reached: another run has its turn")
+            self._told = True
+            raise self._refused
+
+    def _take(self, droplets: Mapping[str, Json], may_be_silent: bool) -> None:
+        if self._holds:
+            return
+        silent = []
+        for droplet in self.fleet.droplets:
+            there = droplets.get(droplet.name)
+            if there is None or there.get("status") == "new" or address(there, "public") is None:
+                continue
+            try:
+                self._holds.append(self._hold(droplet.name, there))
+            except Unreached as error:
+                silent.append(str(error))
+            if len(self._holds) == LOCKS:
+                break
+        if not self._holds and silent:
+            if may_be_silent:
+                return
+            raise FleetError("no droplet answers, so the fleet cannot be locked:\n" + "\n".join(silent))
+        for text in silent:
+            self._say(f"{text}; the lock is on {', '.join(hold.name for hold in self._holds)}")
+        dead = {hold.dead["id"]: hold.dead for hold in self._holds if hold.dead}
+        for note in dead.values():
+            self._say(f"The run {note['id']} of {note['who']} was cut off: {note['command']}. Going on.")
+
+    def _hold(self, name: str, droplet: Json) -> Hold:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return Hold(name, lambda: connect(self.fleet, droplet, self._key), self.note, self._when_lost)
+            except Busy as error:
+                if time.monotonic() > end or age(error.note.get("began", "")) > PATIENCE:
+                    raise
+            time.sleep(0.3)
+
+    def _when_lost(self) -> None:
+        if self.broken:
+            self._on_lost(Lost(f"stopped: {self.broken}"))
+
+    def _busy(self, note: Note) -> str:
+        return (
+            f"nothing was changed on the fleet {self.fleet.name}: {turn_of(note)}.\n"
+            f"Wait for it, or end it where it stands: fleet lock break {self.fleet.inventory}"
+        )
+
+    # While it lasts.
+
+    @property
+    def broken(self) -> str | None:
+        """Why the lock is lost for good, if somebody broke it or had it meanwhile."""
+        return next((str(hold.lost) for hold in self._holds if isinstance(hold.lost, Broken)), None)
+
+    def check(self) -> None:
+        """Raises Lost if the turn is no longer this run's. Asked before each command."""
+        if not self._holds or any(hold.held for hold in self._holds):
+            return
+        end = time.monotonic() + RETURN
+        while time.monotonic() < end:
+            if any(hold.held for hold in self._holds):
+                return
+            if self.broken:
+                raise Lost(f"stopped: {self.broken}")
+            if all(hold.lost for hold in self._holds):
+                break
+            time.sleep(0.2)
+        raise Lost("stopped: the lock on the fleet was lost, so that another run may have its turn")
+
+    def join(self, name: str, client: paramiko.SSHClient) -> None:
+        """Have the droplet keep the record of what is done to it. Waits for nothing but the turn."""
+        self.wait()
+        watch(client)
+        if any(hold.name == name for hold in self._holds):
+            return  # the lock's program does it
+        with contextlib.suppress(Unreached):  # a record is not worth a failed run
+            keeper = Keeper(name, client)
+            keeper.say({"keep": {**self.note, "droplets": {}}, "lock": False})
+            self._keepers[name] = keeper
+
+    def end(self, record: Note) -> None:
+        """Leave the record on each droplet, the whole of it where the lock is, and give the turn back."""
+        parts = record["droplets"]
+
+        def leave(name: str) -> None:
+            own = {name: parts[name]} if name in parts else {}
+            with contextlib.suppress(Unreached):
+                self._keepers[name].say({**record, "droplets": own})
+                while "ended" not in self._keepers[name].answer():
+                    pass
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(leave, self._keepers))
+            list(pool.map(lambda hold: hold.end(record), self._holds))
+
+    def _drop(self) -> None:
+        for hold in self._holds:
+            hold.end({"refused": True})
+        self._holds = []
