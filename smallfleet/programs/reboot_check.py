@@ -19,7 +19,7 @@ APPS = Path("/etc/smallfleet/apps")
 UNITS = Path("/etc/systemd/system")
 NFTABLES = Path("/etc/nftables.conf")
 MONGOD = Path("/etc/mongod.conf")
-UNDO = Path("/var/lib/smallfleet/undo/pending")
+UNDO = Path("/var/lib/smallfleet/undo/pending.json")
 LEAST_FREE = 64 * 2**20  # bytes on /: with less, programs that write at their start do not start
 SECONDS = 30  # for one command
 
