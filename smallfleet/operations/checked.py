@@ -47,6 +47,7 @@ def file(
     content: str,
     check: str,
     after: str = "true",
+    back: str = "true",
     mode: str = "0644",
     undo_seconds: int | None = None,
 ) -> Commands:
@@ -57,6 +58,7 @@ def file(
     + content: the text
     + check: shell command; the candidate's path is put in place of {candidate}
     + after: shell command that makes it live; if it fails, the file that was there before is put back
+    + back: shell command that makes that one live again
     + mode: octal text
     + undo_seconds: the droplet goes back by itself after so many, unless a fresh connection confirms that
       the owner is not locked out; None for what cannot do that
@@ -78,6 +80,24 @@ def file(
         *("rm", "-f", old, ";", "test", "!", "-e", live, "||", "cp", "-p", live, old, ";"),
         *("mv", "-f", new, live, "&&", "{", after, ";", "}", "||", "{", "status=$?;"),
         *("if", "test", "-e", old, ";", "then", "mv", "-f", old, live, ";"),
-        *("else", "rm", "-f", live, ";", "fi;", "exit", "$status;", "}", ";", "rm", "-f", old),
+        *(
+            "else",
+            "rm",
+            "-f",
+            live,
+            ";",
+            "fi;",
+            "{",
+            back,
+            ";",
+            "};",
+            "exit",
+            "$status;",
+            "}",
+            ";",
+            "rm",
+            "-f",
+            old,
+        ),
     )
     yield from [swap] if undo_seconds is None else guarded([swap], dest, undo_seconds)

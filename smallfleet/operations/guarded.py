@@ -7,17 +7,24 @@ import time
 import uuid
 from collections.abc import Iterable
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+from paramiko import SSHException
 from pyinfra import host, logger
 from pyinfra.api import FileUploadCommand, FunctionCommand, QuoteString, StringCommand, operation
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import CommandOutput
 from pyinfra.operations import server
 
 from smallfleet import programs
 from smallfleet.facts.undo import UNDO, UndoPending
 from smallfleet.operations import Commands
+
+if TYPE_CHECKING:
+    from pyinfra.api.arguments import ConnectorArguments
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
 
 ARRIVED = "/usr/local/sbin/.smallfleet-undo.new"  # it puts itself in place
 GRACE = 60  # seconds for an undo to be made and seen, after its time has come
@@ -37,19 +44,38 @@ def guarded(commands: Iterable[Any], what: str, seconds: int) -> Commands:
             words = ["--seconds", str(seconds), "--what", QuoteString(what)]
             yield StringCommand("/usr/bin/python3", ARRIVED, "arm", id, *words)
             armed = True
-        yield or_undone(command) if isinstance(command, StringCommand) else command
+        yield Change(command, id, what, seconds) if isinstance(command, StringCommand) else command
     if armed:
         yield FunctionCommand(confirm, (id, what, seconds), {})
 
 
-def or_undone(command: StringCommand) -> StringCommand:
-    """The command; where it fails, all that was changed since the undo was armed is undone at once."""
-    undone = ["||", "{", "status=$?;", UNDO, "now", ";", "exit", "$status;", "}"]
-    return StringCommand("(", command, ")", *undone, **command.connector_arguments)
+class Change(StringCommand):
+    """A command of a guarded change; if it fails, all that was changed since the arming is undone at once."""
+
+    def __init__(self, command: StringCommand, id: str, what: str, seconds: int) -> None:
+        undone = ["||", "{", "status=$?;", UNDO, "now", ";", "exit", "$status;", "}"]
+        super().__init__("(", command, ")", *undone, **command.connector_arguments)
+        self._change = (id, what, seconds)
+
+    def execute(
+        self, state: State, host: Host, connector_arguments: ConnectorArguments
+    ) -> tuple[bool, CommandOutput]:
+        """Run it. If it takes the connection with it, nothing is confirmed, and the undo is waited for."""
+        limited = {"_timeout": self._change[2] + GRACE, **connector_arguments}
+        try:
+            return super().execute(state, host, cast(Any, limited))
+        except (TimeoutError, OSError, EOFError, SSHException):
+            settle(state, host, "state", *self._change)
+            return False, CommandOutput([])
 
 
-def confirm(state: Any, host: Any, id: str, what: str, seconds: int) -> bool:
-    """Confirm the change over a connection of its own, or wait until the droplet has undone it.
+def confirm(state: State, host: Host, id: str, what: str, seconds: int) -> bool:
+    """Confirm the change over a connection of its own, or wait until the droplet has undone it."""
+    return settle(state, host, "confirm", id, what, seconds)
+
+
+def settle(state: State, host: Host, verb: str, id: str, what: str, seconds: int) -> bool:
+    """Ask the undo program `verb` until the change is confirmed (True) or undone, and say so.
 
     Whether it was undone is asked of the droplet too: an undo that failed is not taken for one that was made.
     """
@@ -58,8 +84,8 @@ def confirm(state: Any, host: Any, id: str, what: str, seconds: int) -> bool:
     said: dict[str, Any] = {"state": "unknown", "problems": []}
     while time.monotonic() < end:
         try:
-            said = ask(state, host, "confirm", id)
-        except (ConnectError, OSError, EOFError, ValueError) as error:
+            said = ask(state, host, verb, id)
+        except (ConnectError, OSError, EOFError, SSHException, ValueError) as error:
             trouble = str(error) or type(error).__name__
         else:
             if said["state"] == "confirmed":
@@ -86,7 +112,7 @@ def confirm(state: Any, host: Any, id: str, what: str, seconds: int) -> bool:
     )
 
 
-def ask(state: Any, host: Any, verb: str, id: str) -> dict[str, Any]:
+def ask(state: State, host: Host, verb: str, id: str) -> dict[str, Any]:
     """What the undo program answers over a new connection, made as the owner's next run would make it."""
     fresh = SSHConnector(state, host)
     fresh.data["ssh_hostname"] = host.connector.data["ssh_hostname"]
