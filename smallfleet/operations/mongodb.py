@@ -97,7 +97,8 @@ def restart(port: int) -> str:
     """
     listens = f"bash -c ': </dev/tcp/127.0.0.1/{port}' 2>/dev/null"
     given_up = '[ "$(systemctl show --value --property=NRestarts mongod)" -ge 3 ]'
-    words = '{ grep \'"s":"[EF]"\' /var/log/mongodb/mongod.log | tail -n 3; journalctl -u mongod -o cat -n 5; } >&2'
+    faults = """grep '"s":"[EF]"' /var/log/mongodb/mongod.log | tail -n 3"""
+    words = f"{{ {faults}; journalctl -u mongod -o cat -n 5; }} >&2"
     return (
         "systemctl daemon-reload && systemctl restart mongod && ( end=$(($(date +%s) + 120)); "
         f"until {listens}; do if {given_up} || [ $(date +%s) -gt $end ]; then {words}; exit 1; fi; "

@@ -43,12 +43,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """One request to NGINX on loopback. `exact`: only 200 will do."""
+    """One request to NGINX on loopback. `exact`: only 200 will do; `head`: without what is in it."""
 
     scheme: str
     domain: str
     path: str
     exact: bool = False
+    head: bool = False
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.domain}{self.path}"
@@ -84,7 +85,7 @@ def questions(sites: Iterable[Mapping[str, Any]]) -> list[Question]:
             asked.append(Question("https", domain, site["health"], exact=True))
         for url, directory in site["directories"].items():
             if (file := one_file(Path(directory))) is not None:
-                asked.append(Question("https", domain, f"{url}{file}"))
+                asked.append(Question("https", domain, f"{url}{file}", head=True))
     return list(dict.fromkeys(asked))
 
 
@@ -109,7 +110,7 @@ def ask(question: Question) -> Answer:
                 certificate = flaw(secure.getpeercert(binary_form=True) or b"", question.domain)
                 connection.sock = secure
             headers = {"User-Agent": "smallfleet", "Connection": "close"}
-            connection.request("HEAD" if "." in question.path else "GET", question.path, headers=headers)
+            connection.request("HEAD" if question.head else "GET", question.path, headers=headers)
             return Answer(connection.getresponse().status, certificate=certificate)
     except (OSError, http.client.HTTPException) as error:
         return Answer(None, str(error) or type(error).__name__, certificate)
@@ -117,9 +118,11 @@ def ask(question: Question) -> Answer:
 
 def flaw(certificate: bytes, domain: str) -> str:
     """What a browser would not like about the certificate (DER), beside who signed it; "" for nothing."""
-    words = ["openssl", "x509", "-inform", "DER", "-noout", "-subject", "-issuer", "-checkend", "0"]
-    done = subprocess.run([*words, "-checkhost", domain], input=certificate, capture_output=True, check=False)
-    said = done.stdout.decode(errors="replace")
+    said = ""
+    for question in (["-subject", "-issuer", "-checkhost", domain], ["-checkend", "0"]):  # not in one
+        words = ["openssl", "x509", "-inform", "DER", "-noout", *question]
+        done = subprocess.run(words, input=certificate, capture_output=True, check=False)
+        said += done.stdout.decode(errors="replace") + "\n"
     names = re.findall(r"^(?:subject|issuer)=(.*)$", said, re.MULTILINE)
     if "does NOT match" in said:
         return "is for another name"
@@ -182,7 +185,7 @@ def emergencies(start: int) -> list[str]:
     with ERRORS.open("rb") as log:
         log.seek(start if start <= size_of(ERRORS) else 0)
         lines = log.read().decode(errors="replace").splitlines()
-    return [line.partition("[emerg] ")[2] for line in lines if "[emerg]" in line]
+    return [re.sub(r".*\[emerg\] [0-9#]+: ", "", line) for line in lines if "[emerg]" in line]
 
 
 def take() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -145,9 +146,19 @@ def apps() -> Problems:
             continue  # never released: there is nothing that would be lost
         unit = f"{name}@{current.readlink().name}.service"
         found += starts(unit)
-        needs = [current / ".venv/bin/uwsgi", APPS / f"{name}.env", Path("/etc/uwsgi") / f"{name}.ini"]
-        found += [f"{unit} needs {path}, which is not there" for path in needs if not path.exists()]
+        found += [f"{unit} needs {path}, which is not there" for path in needs(unit) if not path.exists()]
     return found
+
+
+def needs(unit: str) -> list[Path]:
+    """The files that systemd and uWSGI read when they start the unit."""
+    said = run("systemctl", "show", "--property=EnvironmentFiles", "--property=ExecStart", unit)[1]
+    patterns = (
+        r"^EnvironmentFiles=(\S+) \(ignore_errors=no\)",
+        r"^ExecStart=.*? path=(\S+)",
+        r" --ini (\S+)",
+    )
+    return [Path(found[1]) for pattern in patterns for found in re.finditer(pattern, said, re.MULTILINE)]
 
 
 def units() -> Problems:
