@@ -67,16 +67,17 @@ if apps:
             dest=f"/etc/uwsgi/{app.name}.ini",
             **values,
         )
+        # Each after those that it names.
         written = [
-            units.unit(
-                name="uWSGI: socket unit",
-                unit=f"{app.name}.socket",
-                content=checked.render(TEMPLATES / "app.socket.j2", **values),
-            ),
             units.unit(
                 name="uWSGI: the socket's own unit",
                 unit=f"{app.name}.service",
                 content=checked.render(TEMPLATES / "app.service.j2", **values),
+            ),
+            units.unit(
+                name="uWSGI: socket unit",
+                unit=f"{app.name}.socket",
+                content=checked.render(TEMPLATES / "app.socket.j2", **values),
             ),
             units.unit(
                 name="uWSGI: unit of a release",

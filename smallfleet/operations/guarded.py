@@ -61,9 +61,9 @@ class Change(StringCommand):
         self, state: State, host: Host, connector_arguments: ConnectorArguments
     ) -> tuple[bool, CommandOutput]:
         """Run it. If it takes the connection with it, nothing is confirmed, and the undo is waited for."""
-        limited = {"_timeout": self._change[2] + GRACE, **connector_arguments}
+        limit = connector_arguments.get("_timeout") or self._change[2] + GRACE
         try:
-            return super().execute(state, host, cast(Any, limited))
+            return super().execute(state, host, cast(Any, {**connector_arguments, "_timeout": limit}))
         except (TimeoutError, OSError, EOFError, SSHException):
             settle(state, host, "state", *self._change)
             return False, CommandOutput([])

@@ -96,7 +96,7 @@ def restart(port: int) -> str:
     (after a crash it reads its journal first).
     """
     listens = f"bash -c ': </dev/tcp/127.0.0.1/{port}' 2>/dev/null"
-    given_up = '[ "$(systemctl show --value --property=NRestarts mongod)" -ge 3 ]'
+    given_up = 'systemctl is-failed -q mongod || [ "$(systemctl show --value -p NRestarts mongod)" -ge 3 ]'
     faults = """grep '"s":"[EF]"' /var/log/mongodb/mongod.log | tail -n 3"""
     words = f"{{ {faults}; journalctl -u mongod -o cat -n 5; }} >&2"
     return (

@@ -261,6 +261,7 @@ def swap(sites: list[dict[str, Any]]) -> None:
                 str(other),
             ]
         raise Refused("\n".join(words)) from None
+    shutil.rmtree(PREVIOUS)
 
 
 def wait_until_well(before: Mapping[Question, Answer]) -> None:

@@ -128,6 +128,9 @@ def test_a_good_change_is_confirmed_at_once_and_armed_only_when_there_is_one(bar
     base = bare.read("roles/base.yml")
     assert "max_auth_tries: 4" in base
     bare.write("roles/base.yml", base.replace("max_auth_tries: 4", "max_auth_tries: 5"))
+    before = bare.results()
+    planned = bare.place.run("pyinfra", bare.inventory, DOORS, "--dry").stdout
+    assert "Let in by key only" in planned and bare.results() == before  # nothing was armed
     changes = bare.place.deploy(bare.inventory, DOORS)["bare"]
     assert len(changes) == 1 and "Let in by key only" in changes[0], changes
     results = bare.results()
