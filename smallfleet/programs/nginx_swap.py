@@ -31,7 +31,6 @@ from typing import Any
 NGINX = Path("/etc/nginx")
 CANDIDATE, PREVIOUS = NGINX / "candidate", NGINX / "previous"
 ERRORS = Path("/var/log/nginx/error.log")
-PARTS = ("sites", "nginx.conf")  # what is exchanged
 ANSWER_SECONDS = 5.0  # for one answer
 PATIENCE = 3.0  # for a site that does not answer well right after the reload
 RELOAD_SECONDS = 30.0  # a port that is taken is tried for 2.5 s before NGINX gives up
@@ -215,24 +214,25 @@ def take() -> None:
     raise Refused("\n".join(["NGINX goes on with what it had:", *words]))
 
 
-def put(source: Path, aside: Path | None) -> None:
-    """Put what lies in `source` in place; what is there goes to `aside`."""
-    if aside:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-    for part in PARTS:
-        there = NGINX / part
-        if aside and there.exists():
-            # NGINX's main file is never missing: it is exchanged in one step.
-            if there.is_dir():
-                there.rename(aside / part)
-            else:
-                shutil.copy2(there, aside / part)
-        elif there.is_dir():
-            shutil.rmtree(there)
-        if (source / part).exists():
-            (source / part).rename(there)
-    shutil.rmtree(source)
+def put_in_place() -> None:
+    """Put the candidate in place, and what is there aside. What may fail comes before anything is moved."""
+    shutil.rmtree(PREVIOUS, ignore_errors=True)
+    PREVIOUS.mkdir()
+    shutil.copy2(NGINX / "nginx.conf", PREVIOUS)
+    if (NGINX / "sites").exists():
+        (NGINX / "sites").rename(PREVIOUS / "sites")
+    (CANDIDATE / "sites").rename(NGINX / "sites")
+    (CANDIDATE / "nginx.conf").rename(NGINX / "nginx.conf")
+    shutil.rmtree(CANDIDATE)
+
+
+def put_back() -> None:
+    """Put in place what was put aside."""
+    shutil.rmtree(NGINX / "sites", ignore_errors=True)
+    if (PREVIOUS / "sites").exists():
+        (PREVIOUS / "sites").rename(NGINX / "sites")
+    (PREVIOUS / "nginx.conf").rename(NGINX / "nginx.conf")
+    shutil.rmtree(PREVIOUS)
 
 
 def swap(sites: list[dict[str, Any]]) -> None:
@@ -243,12 +243,12 @@ def swap(sites: list[dict[str, Any]]) -> None:
         raise Refused(f"{said}\nThe new configuration is not valid; the one before it stays as it was.")
     asked = questions(sites)
     before = ask_all(asked)
-    put(CANDIDATE, aside=PREVIOUS)
+    put_in_place()
     try:
         take()
         wait_until_well(before)
-    except Refused as why:
-        put(PREVIOUS, aside=None)
+    except Exception as why:  # whatever it is: what has not been seen to work does not stay
+        put_back()
         words = [str(why)]
         try:
             take()
