@@ -45,7 +45,7 @@ checked.file(
     name="Say who may become root",
     dest="/etc/sudoers.d/smallfleet",
     content=checked.render(TEMPLATES / "ssh/sudoers.j2", users=base.users),
-    check="visudo -cqf {candidate}",
+    check="visudo -cf {candidate} >&2",
     mode="0440",
     undo_seconds=base.undo_seconds,
 )

@@ -138,7 +138,7 @@ def test_what_its_own_check_refuses_changes_nothing(
 def test_a_mongod_that_does_not_come_up_gets_its_last_configuration_back(site: Site) -> None:
     edit = (MONGOD, "bindIp: 127.0.0.1,{{ address }}", "bindIp: 192.0.2.1")
     said = site.refused("mongodb", edit)
-    assert "192.0.2.1" in said, said
+    assert "Cannot assign requested address" in said, said
     assert site.place.ssh("web1", "systemctl is-active mongod").strip() == "active"
 
 
@@ -149,7 +149,7 @@ def test_the_check_names_what_would_not_come_back_from_a_reboot(site: Site) -> N
         echo 'bogus on;' > /etc/nginx/sites/zz.conf
         echo 'Bogus yes' > /etc/ssh/sshd_config.d/zz.conf
         echo 'bogus' > /etc/sudoers.d/zz
-        echo 'table bogus' >> /etc/nftables.conf
+        echo 'bogus' >> /etc/nftables.conf
         sed -i 's/^  port:/  porrt:/' /etc/mongod.conf
         sed -i 's/^Type=.*/Type=bogus/' /etc/systemd/system/podcast@.service
         echo '/dev/nowhere /mnt ext4 defaults 0 2' >> /etc/fstab
