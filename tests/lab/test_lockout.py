@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import subprocess
 import time
@@ -13,6 +12,7 @@ import pytest
 
 from smallfleet.cloud.client import Client
 from smallfleet.lab.descriptor import Lab
+from smallfleet.lab.visitor import ssh_command
 from smallfleet.secrets import Secret
 from tests.lab.conftest import BIN, Workplace, eventually, workplace
 
@@ -56,16 +56,8 @@ class Bare:
     def run(self, deploy: str = DOORS) -> subprocess.CompletedProcess[str]:
         return self.place.run("pyinfra", self.inventory, deploy, "-y", check=False)
 
-    @functools.cached_property
-    def command(self) -> list[str]:
-        """ssh to the droplet, without a start of `fleet` each time."""
-        lab = Lab.load(self.place.lab)
-        address = self.place.ssh("bare", "echo $SSH_CONNECTION").split()[2]
-        options = ["-o", f"UserKnownHostsFile={lab.known_hosts}", "-o", "IdentitiesOnly=yes"]
-        return ["ssh", "-F", "none", "-n", "-i", str(lab.ssh_key), *options, f"root@{address}"]
-
     def ssh(self, command: str) -> str:
-        return subprocess.run([*self.command, command], capture_output=True, text=True, check=True).stdout
+        return self.place.ssh("bare", command)
 
     def doors(self) -> str:
         """All that decides who comes in, as it lies on the disk and as it runs."""
@@ -212,7 +204,7 @@ def test_a_reboot_before_the_confirmation_brings_the_old_state_back(bare: Bare) 
         # So long that only the reboot can have undone it.
         stack.enter_context(bare.edited("roles/base.yml", f"undo_seconds: {SECONDS}", "undo_seconds: 600"))
         stack.enter_context(bare.edited(SSH, "X11Forwarding no\n", "X11Forwarding no\nAllowUsers nobody\n"))
-        watcher = stack.enter_context(running([*bare.command, refused]))
+        watcher = stack.enter_context(running(ssh_command(lab, "bare", [refused])))
         run = stack.enter_context(running([BIN / "pyinfra", bare.inventory, DOORS, "-y"], bare.place))
         assert watcher.wait(timeout=120) == 0
         droplet = client.get("droplets")["droplets"][0]["id"]
