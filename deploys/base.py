@@ -11,7 +11,7 @@ from pyinfra.operations import apt, files, server, systemd
 
 from smallfleet.context import Context
 from smallfleet.facts.system import Container, Swaps
-from smallfleet.operations import checked, system
+from smallfleet.operations import checked, guarded, system
 
 DAY = 24 * 3600
 TEMPLATES = Path("templates")
@@ -36,9 +36,10 @@ apt.packages(
     no_recommends=True,
 )
 
-# People.
+# People. What could lock the owner out, the droplet undoes unless a fresh connection confirms it.
+guarded.settled(name="Undo what an earlier run has not confirmed")
 for user in base.users:
-    server.user(
+    guarded.user(
         name=f"Set up the user {user.name}",
         user=user.name,
         home=f"/home/{user.name}",
@@ -46,13 +47,15 @@ for user in base.users:
         create_home=True,
         public_keys=list(user.ssh_keys) or [key.read_text().strip() for key in droplet.fleet.ssh_keys],
         delete_keys=True,
+        undo_seconds=base.undo_seconds,
     )
 checked.file(
     name="Say who may become root",
     dest="/etc/sudoers.d/smallfleet",
     content=checked.render(TEMPLATES / "ssh/sudoers.j2", users=base.users),
-    check="visudo -cqf {candidate}",
+    check="visudo -cf {candidate} >&2",
     mode="0440",
+    undo_seconds=base.undo_seconds,
 )
 
 # SSH. The name sorts before cloud-init's: the first value counts.
@@ -62,6 +65,7 @@ checked.file(
     content=checked.render(TEMPLATES / "ssh/smallfleet.conf.j2", ssh=base.ssh),
     check="sshd -t -f {candidate}",
     after="sshd -t && systemctl try-reload-or-restart ssh.service",
+    undo_seconds=base.undo_seconds,
 )
 
 # Time.

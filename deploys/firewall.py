@@ -11,7 +11,7 @@ from pyinfra.operations import apt, systemd
 
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
-from smallfleet.operations import checked, nftables
+from smallfleet.operations import checked, guarded, nftables
 
 droplet = Context.of(host)
 
@@ -33,12 +33,14 @@ if droplet.has("mongodb"):
 
 apt.packages(name="Install nftables", packages=["nftables"], no_recommends=True)
 
+guarded.settled(name="Undo what an earlier run has not confirmed")
 nftables.ruleset(
     name="Set the firewall's rules",
     content=checked.render(
         Path("templates/nftables/nftables.conf.j2"), droplet=droplet.droplet.name, mongodb=mongodb
     ),
     table="inet smallfleet",
+    undo_seconds=droplet.role("base").undo_seconds,
 )
 
 systemd.service(name="Load the firewall at boot", service="nftables.service", running=None, enabled=True)

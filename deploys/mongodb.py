@@ -14,7 +14,7 @@ from smallfleet import programs
 from smallfleet.context import Context
 from smallfleet.facts.system import Outdated
 from smallfleet.model.roles import MongodbRole
-from smallfleet.operations import mongodb, secrets, uv
+from smallfleet.operations import checked, mongodb, secrets, uv
 from smallfleet.secrets import Secret
 
 TEMPLATES = Path("templates")
@@ -45,23 +45,28 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
         user="mongodb",
         group="mongodb",
     )
-    config = files.template(
-        name="Configure MongoDB",
-        src=str(TEMPLATES / "mongodb/mongod.conf.j2"),
-        dest=CONFIG,
-        mode="644",
-        address=droplet.private_address,
-        port=role.port,
-        cache=mongodb.cache_size(role.cache, droplet.droplet.size, alone=not droplet.apps),
-        keyfile=KEYFILE,
-    )
     unit = files.template(
         name="Start MongoDB when its address is there",
         src=str(TEMPLATES / "systemd/mongod.conf.j2"),
         dest=UNIT,
         mode="644",
     )
-    changed = any_changed(keyfile, config, unit)
+    # Tried before it is used; if MongoDB does not come up with it, the last one is put back and used again.
+    checked.file(
+        name="Configure MongoDB",
+        dest=CONFIG,
+        content=checked.render(
+            TEMPLATES / "mongodb/mongod.conf.j2",
+            address=droplet.private_address,
+            port=role.port,
+            cache=mongodb.cache_size(role.cache, droplet.droplet.size, alone=not droplet.apps),
+            keyfile=KEYFILE,
+        ),
+        check="mongod --config {candidate} --outputConfig >/dev/null",
+        after=mongodb.restart(role.port),
+        back=mongodb.restart(role.port),
+    )
+    changed = any_changed(keyfile, unit)
     systemd.service(
         name="Restart MongoDB with its new config",
         service="mongod.service",

@@ -51,6 +51,7 @@ if context.has("nginx"):
             )
             for app in context.apps
         },
+        sites=[nginx.site(app) for app in context.apps],
     )
 
     systemd.service(

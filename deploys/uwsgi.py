@@ -1,12 +1,16 @@
 """uWSGI for every app of the droplet: its user, its directories, its configuration and its units."""
 
+from pathlib import Path
+
 from pyinfra import host
 from pyinfra.operations import apt, files, systemd
 from pyinfra.operations.util import any_changed
 
 from smallfleet.context import Context
 from smallfleet.model.roles import AppUwsgi
-from smallfleet.operations import accounts, uv
+from smallfleet.operations import accounts, checked, units, uv
+
+TEMPLATES = Path("templates/systemd")
 
 context = Context.of(host)
 apps = context.apps
@@ -47,39 +51,33 @@ if apps:
 
     for app in host.loop([app for app in apps if app.app]):
         values = {"site": app, "uwsgi": app.uwsgi or AppUwsgi()}
-        units = "/etc/systemd/system"
         files.template(
             name="uWSGI: configuration",
             src="templates/uwsgi/app.ini.j2",
             dest=f"/etc/uwsgi/{app.name}.ini",
             **values,
         )
+        # Each after those that it names.
         written = [
-            files.template(
-                name="uWSGI: socket unit",
-                src="templates/systemd/app.socket.j2",
-                dest=f"{units}/{app.name}.socket",
-                **values,
-            ),
-            files.template(
+            units.unit(
                 name="uWSGI: the socket's own unit",
-                src="templates/systemd/app.service.j2",
-                dest=f"{units}/{app.name}.service",
-                **values,
+                unit=f"{app.name}.service",
+                content=checked.render(TEMPLATES / "app.service.j2", **values),
             ),
-            files.template(
+            units.unit(
+                name="uWSGI: socket unit",
+                unit=f"{app.name}.socket",
+                content=checked.render(TEMPLATES / "app.socket.j2", **values),
+            ),
+            units.unit(
                 name="uWSGI: unit of a release",
-                src="templates/systemd/app@.service.j2",
-                dest=f"{units}/{app.name}@.service",
-                candidate=False,
-                **values,
+                unit=f"{app.name}@.service",
+                content=checked.render(TEMPLATES / "app@.service.j2", candidate=False, **values),
             ),
-            files.template(
+            units.unit(
                 name="uWSGI: unit of a candidate",
-                src="templates/systemd/app@.service.j2",
-                dest=f"{units}/{app.name}-candidate@.service",
-                candidate=True,
-                **values,
+                unit=f"{app.name}-candidate@.service",
+                content=checked.render(TEMPLATES / "app@.service.j2", candidate=True, **values),
             ),
         ]
         systemd.daemon_reload(name="uWSGI: systemd reads its units anew", _if=any_changed(*written))

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from smallfleet.cli import lab, lock, secrets
+from smallfleet.cli.check import check
 from smallfleet.cli.destroy import destroy
 from smallfleet.cli.history import history
 from smallfleet.errors import FleetError
@@ -16,6 +17,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(lab.app, name="lab")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(lock.app, name="lock")
+app.command()(check)
 app.command()(destroy)
 app.command()(history)
 

@@ -83,6 +83,7 @@ class BaseRole(Role):
     journald: Journald = Journald()
     unattended_upgrades: UnattendedUpgrades = UnattendedUpgrades()
     ssh: Ssh = Ssh()
+    undo_seconds: Annotated[int, Field(ge=5, le=3600)] = 60
 
     @field_validator("users")
     @classmethod

@@ -13,6 +13,7 @@ from pyinfra.operations.util.files import generate_color_diff
 
 from smallfleet.facts.files import FileState
 from smallfleet.operations import Commands
+from smallfleet.operations.guarded import guarded
 from smallfleet.rendering import render
 
 __all__ = ["file", "is_there", "render", "show_diff"]
@@ -34,7 +35,15 @@ def show_diff(dest: str, content: str) -> None:
 
 
 @operation()
-def file(dest: str, content: str, check: str, after: str = "true", mode: str = "0644") -> Commands:
+def file(
+    dest: str,
+    content: str,
+    check: str,
+    after: str = "true",
+    back: str = "true",
+    mode: str = "0644",
+    undo_seconds: int | None = None,
+) -> Commands:
     """
     Put a config file in place if a check of the candidate passes; one that is refused changes nothing.
 
@@ -42,7 +51,10 @@ def file(dest: str, content: str, check: str, after: str = "true", mode: str = "
     + content: the text
     + check: shell command; the candidate's path is put in place of {candidate}
     + after: shell command that makes it live; if it fails, the file that was there before is put back
+    + back: shell command that makes that one live again
     + mode: octal text
+    + undo_seconds: the droplet goes back by itself after so many, unless a fresh connection confirms that
+      the owner is not locked out; None for what cannot do that
     """
     if is_there(dest, content, mode):
         host.noop(f"{dest} is as it should be")
@@ -57,27 +69,28 @@ def file(dest: str, content: str, check: str, after: str = "true", mode: str = "
         *("chown", "root:root", new, "&&", "chmod", mode, new, "&&", check.format(candidate=candidate)),
         *("||", "{", "status=$?;", "rm", "-f", new, ";", "exit", "$status;", "}"),
     )
-    yield StringCommand(
+    swap = StringCommand(
         *("rm", "-f", old, ";", "test", "!", "-e", live, "||", "cp", "-p", live, old, ";"),
         *("mv", "-f", new, live, "&&", "{", after, ";", "}", "||", "{", "status=$?;"),
+        *("if", "test", "-e", old, ";", "then", "mv", "-f", old, live, ";"),
         *(
-            "if",
-            "test",
-            "-e",
-            old,
-            ";",
-            "then",
-            "mv",
-            "-f",
-            old,
-            live,
-            ";",
             "else",
             "rm",
             "-f",
             live,
             ";",
             "fi;",
+            "{",
+            back,
+            ";",
+            "};",
+            "exit",
+            "$status;",
+            "}",
+            ";",
+            "rm",
+            "-f",
+            old,
         ),
-        *("exit", "$status;", "}", ";", "rm", "-f", old),
     )
+    yield from [swap] if undo_seconds is None else guarded([swap], dest, undo_seconds)

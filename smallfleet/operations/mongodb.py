@@ -89,6 +89,24 @@ def cache_size(cache: str, size: str, alone: bool) -> float:
     return max(0.25, round((memory - 1) * (0.5 if alone else 0.25), 2))
 
 
+def restart(port: int) -> str:
+    """Shell command that restarts mongod and waits until it answers at `port`.
+
+    It fails, with mongod's last words, when mongod has ended three times or does not answer for two minutes
+    (after a crash it reads its journal first). `reset-failed` makes systemd count its restarts from 0.
+    """
+    listens = f"bash -c ': </dev/tcp/127.0.0.1/{port}' 2>/dev/null"
+    given_up = 'systemctl is-failed -q mongod || [ "$(systemctl show --value -p NRestarts mongod)" -ge 3 ]'
+    faults = """grep '"s":"[EF]"' /var/log/mongodb/mongod.log | tail -n 3"""
+    words = f"{{ {faults}; journalctl -u mongod -o cat -n 5; }} >&2"
+    return (
+        "systemctl daemon-reload && systemctl stop mongod && systemctl reset-failed mongod && "
+        "systemctl start mongod && ( end=$(($(date +%s) + 120)); "
+        f"until {listens}; do if {given_up} || [ $(date +%s) -gt $end ]; then {words}; exit 1; fi; "
+        "sleep 0.2; done )"
+    )
+
+
 @operation()
 def users(users: list[User], port: int = 27017) -> Commands:
     """

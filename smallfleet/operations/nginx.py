@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
-from collections.abc import Generator
 from io import StringIO
+from typing import TypedDict
 
 from pyinfra import host
-from pyinfra.api import FileUploadCommand, OperationError, StringCommand, operation
+from pyinfra.api import FileUploadCommand, OperationError, QuoteString, StringCommand, operation
 
+from smallfleet import programs
 from smallfleet.facts.nginx import DIRECTORY, TLS, NginxCertificates, NginxFiles
+from smallfleet.model.roles import AppRole
+from smallfleet.operations import Commands
 
 CANDIDATE = f"{DIRECTORY}/candidate"
-PREVIOUS = f"{DIRECTORY}/previous"
 PLACEHOLDER = f"{TLS}/placeholder"
 
-# nginx.conf includes sites/ relative to itself, so the same file can be tried in the candidate's directory.
-SWAP = f"""
-set -eu
-if ! nginx -t -q -c {CANDIDATE}/nginx.conf; then
-    rm -rf {CANDIDATE}
-    echo 'The new configuration is not valid; the one before it stays as it was.' >&2
-    exit 1
-fi
-rm -rf {PREVIOUS} && mkdir {PREVIOUS}
-cp -a {DIRECTORY}/nginx.conf {PREVIOUS}/
-if [ -d {DIRECTORY}/sites ]; then mv {DIRECTORY}/sites {PREVIOUS}/sites; fi
-mv {CANDIDATE}/sites {DIRECTORY}/sites
-mv {CANDIDATE}/nginx.conf {DIRECTORY}/nginx.conf
-rm -rf {CANDIDATE}
-if ! nginx -t -q || ! systemctl reload-or-restart nginx; then
-    rm -rf {DIRECTORY}/sites
-    if [ -d {PREVIOUS}/sites ]; then mv {PREVIOUS}/sites {DIRECTORY}/sites; fi
-    mv {PREVIOUS}/nginx.conf {DIRECTORY}/nginx.conf
-    echo 'NGINX did not take the new configuration; the one before it is back.' >&2
-    exit 1
-fi
-"""
+PROGRAM = "/usr/local/sbin/smallfleet-nginx-swap"
+
+
+class Site(TypedDict):
+    """What is asked of a site before and after a change, see programs/nginx_swap.py."""
+
+    domain: str
+    aliases: list[str]
+    paths: list[str]
+    health: str | None
+    directories: dict[str, str]
+
+
+def site(app: AppRole) -> Site:
+    """What an app's vhost has to go on answering."""
+    current = f"/srv/{app.name}/current"
+    static = app.nginx.static if app.app else {}
+    directories = {url: f"{current}/{directory.rstrip('/')}" for url, directory in static.items()}
+    if app.files:
+        directories[app.files.url] = app.files.directory
+    return {
+        "domain": app.domain,
+        "aliases": list(app.aliases),
+        "paths": list(app.nginx.cache.paths) if app.app and app.nginx.cache else [],
+        "health": app.app.health if app.app else None,
+        "directories": directories,
+    }
 
 
 @operation()
-def placeholders(domains: list[str]) -> Generator[StringCommand, None, None]:
+def placeholders(domains: list[str]) -> Commands:
     """Have a certificate for each domain, self-signed until deploys/tls.py has a real one."""
     there = host.get_fact(NginxCertificates)
     missing = [domain for domain in domains if domain not in there]
@@ -63,11 +71,11 @@ def placeholders(domains: list[str]) -> Generator[StringCommand, None, None]:
 
 
 @operation()
-def configured(files: dict[str, str]) -> Generator[StringCommand | FileUploadCommand, None, None]:
+def configured(files: dict[str, str], sites: list[Site]) -> Commands:
     """Have exactly these files, {path under /etc/nginx: text}: nginx.conf and sites/NAME.conf; reload then.
 
     They are laid beside the present ones and tried with `nginx -t` first; what is refused is removed and the
-    present configuration stays.
+    present configuration stays. If one of `sites` answered before and does not with them, they go again.
     """
     strange = [path for path in files if path != "nginx.conf" and path.rpartition("/")[0] != "sites"]
     if strange:
@@ -81,9 +89,11 @@ def configured(files: dict[str, str]) -> Generator[StringCommand | FileUploadCom
         if wanted.get(path) != there.get(path):
             word = "changes" if path in there and path in wanted else "is new" if path in wanted else "goes"
             host.log(f"{DIRECTORY}/{path} {word}")
+    # nginx.conf includes sites/ relative to itself, so the same file can be tried in the candidate's place.
     yield StringCommand(f"rm -rf {CANDIDATE} && mkdir -p {CANDIDATE}/sites")
     for path, text in sorted(files.items()):
         yield FileUploadCommand(
             StringIO(text), f"{CANDIDATE}/{path}", remote_temp_filename=host.get_temp_filename(path)
         )
-    yield StringCommand(f"sh -c {shlex.quote(SWAP)}")
+    yield FileUploadCommand(StringIO(programs.path("nginx_swap").read_text()), PROGRAM)
+    yield StringCommand("/usr/bin/python3", PROGRAM, QuoteString(json.dumps(sites)))

@@ -67,13 +67,15 @@ class Workplace:
         path.write_text(INVENTORY.format(name=name, droplets="\n        ".join(lines)))
         return str(path.relative_to(self.directory))
 
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "SMALLFLEET_LAB": self.lab, "PYINFRA_PROGRESS": "off"}
+
     def run(self, *words: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a command of the venv in this workplace; a failure shows its output."""
-        environment = {**os.environ, "SMALLFLEET_LAB": self.lab, "PYINFRA_PROGRESS": "off"}
         done = subprocess.run(
             [str(BIN / words[0]), *words[1:]],
             cwd=self.directory,
-            env=environment,
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

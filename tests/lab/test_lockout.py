@@ -1,0 +1,228 @@
+"""What locks the owner out is undone by the droplet itself, and the run says so: on a real droplet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from smallfleet.cloud.client import Client
+from smallfleet.lab.descriptor import Lab
+from smallfleet.lab.visitor import ssh_command
+from smallfleet.secrets import Secret
+from tests.lab.conftest import BIN, Workplace, eventually, workplace
+
+DOORS = "deploys/doors.py"
+SECONDS = 6  # the 60 of production
+SSH, NFTABLES = "templates/ssh/smallfleet.conf.j2", "templates/nftables/nftables.conf.j2"
+UNDONE = "the droplet has undone this change by itself"
+RESULTS = "cat /var/lib/smallfleet/undo/results/*.json"
+STRANGER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJc4mYDeLzvXBLDkYBQGTpfxjGDPQ9sBKTH4F9c5NqUM somebody@else"
+# What an owner may write into a deploy of his own.
+CHANGE = """from pyinfra import host
+from smallfleet.operations import guarded
+
+"""
+
+
+class Bare:
+    """A droplet with nothing but its doors: sshd, users, keys, sudo and the firewall."""
+
+    def __init__(self, place: Workplace) -> None:
+        self.place = place
+        self.inventory = place.write_inventory("bare", {"bare": ["base"]})
+
+    @contextlib.contextmanager
+    def edited(self, file: str, old: str, new: str) -> Iterator[None]:
+        """The owner's file with `new` in place of `old`, and as it was afterwards."""
+        kept = self.read(file)
+        assert old in kept
+        self.write(file, kept.replace(old, new))
+        try:
+            yield
+        finally:
+            self.write(file, kept)
+
+    def write(self, file: str, text: str) -> None:
+        (self.place.directory / file).write_text(text)
+
+    def read(self, file: str) -> str:
+        return (self.place.directory / file).read_text()
+
+    def run(self, deploy: str = DOORS) -> subprocess.CompletedProcess[str]:
+        return self.place.run("pyinfra", self.inventory, deploy, "-y", check=False)
+
+    def ssh(self, command: str) -> str:
+        return self.place.ssh("bare", command)
+
+    def doors(self) -> str:
+        """All that decides who comes in, as it lies on the disk and as it runs."""
+        files = "find /etc/ssh /etc/sudoers.d /root/.ssh -type f | sort | xargs sha256sum"
+        more = "sha256sum /etc/nftables.conf /etc/passwd /etc/shadow; nft -s list ruleset; sshd -T"
+        return self.ssh(f"{files}; {more}; systemctl is-active ssh")
+
+    def results(self) -> list[dict]:
+        """What became of each change, in the order of their arming."""
+        found = [json.loads(line) for line in self.ssh(RESULTS).splitlines()]
+        return sorted(found, key=lambda result: result["armed"])
+
+    def undone(self, deploy: str = DOORS) -> str:
+        """Run a change that locks out: an error at its end, and all is as it was; what the owner is told."""
+        before = self.doors()
+        started = time.monotonic()
+        done = self.run(deploy)
+        print(f"back after {time.monotonic() - started:.1f} s, {SECONDS} of them waited")
+        said = done.stdout + done.stderr
+        assert done.returncode != 0, said
+        assert UNDONE in said, said
+        assert self.doors() == before
+        assert self.results()[-1]["state"] == "undone"
+        return said
+
+
+@contextlib.contextmanager
+def running(words: list, place: Workplace | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A process beside the test, in the workplace if one is given; it does not outlive the test."""
+    process = subprocess.Popen(
+        words,
+        cwd=place.directory if place else None,
+        env=place.environment() if place else None,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    with workplace(tmp_path_factory.mktemp("lockout")) as place:
+        bare = Bare(place)
+        base = bare.read("roles/base.yml")
+        assert "undo_seconds: 60" in base
+        bare.write("roles/base.yml", base.replace("undo_seconds: 60", f"undo_seconds: {SECONDS}"))
+        includes = [f'local.include("deploys/{name}.py")' for name in ("base", "firewall")]
+        bare.write(DOORS, "\n".join(["from pyinfra import local", *includes]) + "\n")
+        place.deploy(bare.inventory, DOORS)
+        yield bare
+
+
+def test_a_good_change_is_confirmed_at_once_and_armed_only_when_there_is_one(bare: Bare) -> None:
+    base = bare.read("roles/base.yml")
+    assert "max_auth_tries: 4" in base
+    bare.write("roles/base.yml", base.replace("max_auth_tries: 4", "max_auth_tries: 5"))
+    before = bare.results()
+    planned = bare.place.run("pyinfra", bare.inventory, DOORS, "--dry").stdout
+    assert "Let in by key only" in planned and bare.results() == before  # nothing was armed
+    changes = bare.place.deploy(bare.inventory, DOORS)["bare"]
+    assert len(changes) == 1 and "Let in by key only" in changes[0], changes
+    results = bare.results()
+    assert {result["state"] for result in results} == {"confirmed"}, results
+    for result in results:
+        waited = result["time"] - result["armed"]
+        print(f"{result['what']}: confirmed {waited:.2f} s after it was armed")
+        assert waited < SECONDS
+    assert "maxauthtries 5" in bare.ssh("sshd -T")
+    # A second run changes nothing, arms nothing, and there is nothing left to confirm.
+    assert bare.place.deploy(bare.inventory, DOORS) == {"bare": []}
+    assert bare.results() == results
+    assert bare.ssh("ls /var/lib/smallfleet/undo").split() == ["lock", "results"]
+
+
+def test_a_firewall_that_denies_the_owner_is_undone(bare: Bare) -> None:
+    owner = bare.ssh("echo $SSH_CLIENT").split()[0]
+    first = "        ct state established,related accept"
+    # Even the connection of the run itself is cut off.
+    with bare.edited(NFTABLES, first, f"        ip saddr {owner} drop\n{first}"):
+        assert "The firewall's rules" in bare.undone()
+
+
+@pytest.mark.parametrize("line", ["AllowUsers nobody", "ListenAddress 192.0.2.1"])
+def test_an_sshd_that_passes_its_check_and_locks_out_is_undone(bare: Bare, line: str) -> None:
+    with bare.edited(SSH, "X11Forwarding no\n", f"X11Forwarding no\n{line}\n"):
+        assert "01-smallfleet.conf" in bare.undone()
+
+
+def test_a_key_that_was_taken_away_comes_back(bare: Bare) -> None:
+    user = f"user='root', home='/root', public_keys=[{STRANGER!r}], delete_keys=True, undo_seconds={SECONDS}"
+    bare.write("deploys/keys.py", f"{CHANGE}guarded.user(name='Change keys', {user})\n")
+    assert "The account root" in bare.undone("deploys/keys.py")
+
+
+def test_network_and_sshd_broken_together_are_undone_together(bare: Bare) -> None:
+    commands = [
+        "echo 'AllowUsers nobody' > /etc/ssh/sshd_config.d/00-broken.conf",
+        "systemctl stop ssh.service",
+        "echo 'table inet broken { chain i { type filter hook input priority -5; tcp dport 22 drop; }; }'"
+        " | tee -a /etc/nftables.conf | nft -f -",
+    ]
+    shell = f"commands={commands!r}, undo_seconds={SECONDS}, what='Both'"
+    bare.write("deploys/both.py", f"{CHANGE}guarded.shell(name='Break both', {shell})\n")
+    bare.undone("deploys/both.py")
+
+
+def test_an_undo_that_fails_is_not_reported_as_one_that_was_made(bare: Bare) -> None:
+    commands = [
+        "echo 'AllowUsers nobody' > /etc/ssh/sshd_config.d/00-broken.conf",
+        "systemctl reload ssh.service",
+        "mount -t tmpfs -o ro none /etc/sudoers.d",
+    ]
+    shell = f"commands={commands!r}, undo_seconds={SECONDS}, what='Half'"
+    bare.write("deploys/half.py", f"{CHANGE}guarded.shell(name='Break the undo', {shell})\n")
+    # The test does not wait for the undo as long as a run does: what fails goes on failing.
+    short = "guarded.GRACE = 5\n"
+    bare.write("deploys/half.py", bare.read("deploys/half.py").replace("\n\n", f"\n{short}\n", 1))
+    before = bare.doors()
+    done = bare.run("deploys/half.py")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and UNDONE not in said, said
+    assert "THE UNDO FAILED" in said and "/etc/sudoers.d" in said and "Read-only" in said, said
+    # What could be undone is undone, and the rest is as soon as it can be.
+    assert bare.results()[-1]["state"] == "failed"
+    bare.ssh("umount /etc/sudoers.d")
+    eventually(lambda: bare.results()[-1]["state"] == "undone", "the undo is made after all", 60)
+    assert bare.doors() == before
+
+
+def test_a_reboot_before_the_confirmation_brings_the_old_state_back(bare: Bare) -> None:
+    before, armed = bare.doors(), len(bare.results())
+    boot = bare.ssh("cat /proc/sys/kernel/random/boot_id")
+    # Through a connection that was there before, the test sees the run being refused.
+    refused = "journalctl -u ssh -n 0 -f | grep -qm1 'not allowed because'"
+    lab = Lab.load(bare.place.lab)
+    client = Client(lab.api, Secret(lab.token))
+    with contextlib.ExitStack() as stack:
+        # So long that only the reboot can have undone it.
+        stack.enter_context(bare.edited("roles/base.yml", f"undo_seconds: {SECONDS}", "undo_seconds: 600"))
+        stack.enter_context(bare.edited(SSH, "X11Forwarding no\n", "X11Forwarding no\nAllowUsers nobody\n"))
+        watcher = stack.enter_context(running(ssh_command(lab, "bare", [refused])))
+        run = stack.enter_context(running([BIN / "pyinfra", bare.inventory, DOORS, "-y"], bare.place))
+        assert watcher.wait(timeout=120) == 0
+        droplet = client.get("droplets")["droplets"][0]["id"]
+        client.post(f"droplets/{droplet}/actions", {"type": "power_cycle"})
+        said, _ = run.communicate(timeout=180)
+    assert run.returncode != 0 and UNDONE in said and "the droplet was rebooted" in said, said
+    assert bare.ssh("cat /proc/sys/kernel/random/boot_id") != boot
+    assert len(bare.results()) == armed + 1 and bare.results()[-1]["state"] == "undone"
+    assert bare.doors() == before
+
+
+def test_what_a_run_that_was_cut_off_left_is_undone_by_the_next(bare: Bare) -> None:
+    before = bare.doors()
+    bare.ssh("smallfleet-undo arm cut --seconds 600 --what 'A change of a run that was cut off'")
+    bare.ssh(
+        "echo '# unconfirmed' >> /etc/nftables.conf; echo 'Banner none' > /etc/ssh/sshd_config.d/02-cut.conf"
+    )
+    changes = bare.place.deploy(bare.inventory, DOORS)["bare"]
+    assert len(changes) == 1 and "Undo what an earlier run" in changes[0], changes
+    assert bare.doors() == before
+    assert bare.place.deploy(bare.inventory, DOORS) == {"bare": []}

@@ -1,0 +1,132 @@
+"""What the exchange of NGINX's configuration asks, and what it makes of the answers; without NGINX."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from smallfleet.model.roles import AppRole
+from smallfleet.operations import nginx
+from smallfleet.programs import nginx_swap
+from smallfleet.programs.nginx_swap import Answer, Question, flaw, one_file, questions, worse
+
+HEALTH = Question("https", "a.example.com", "/health", exact=True)
+PAGE = Question("https", "a.example.com", "/")
+
+
+@pytest.mark.parametrize(
+    ("question", "before", "after", "broken"),
+    [
+        (HEALTH, Answer(200), Answer(200), False),
+        (HEALTH, Answer(200), Answer(502), True),
+        (HEALTH, Answer(200), Answer(301), True),
+        (HEALTH, Answer(200), Answer(None, "Connection refused"), True),
+        (HEALTH, Answer(502), Answer(502), False),  # it was not well before
+        (HEALTH, Answer(503), Answer(None, "timed out"), False),
+        (PAGE, Answer(200), Answer(301), False),
+        (PAGE, Answer(301), Answer(404), True),
+        (PAGE, Answer(200), Answer(429), False),  # NGINX limits how often it is asked
+        (PAGE, Answer(200), Answer(200, certificate="has expired"), True),
+        (PAGE, Answer(200, certificate="has expired"), Answer(200, certificate="has expired"), False),
+    ],
+)
+def test_only_what_was_well_before_can_be_worse(
+    question: Question, before: Answer, after: Answer, broken: bool
+) -> None:
+    found = worse({question: before}, {question: after})
+    assert bool(found) is broken
+    assert all(str(question) in line for line in found)
+
+
+def test_every_vhost_is_asked_for_all_that_it_has(tmp_path: Path) -> None:
+    (tmp_path / "css").mkdir()
+    (tmp_path / "css/.hidden.css").write_text("")
+    (tmp_path / "css/main.css").write_text("")
+    (tmp_path / "css/a name.css").write_text("")
+    site = {
+        "domain": "a.example.com",
+        "aliases": ["www.a.example.com"],
+        "paths": ["/feed.rss"],
+        "health": "/health",
+        "directories": {"/static/": str(tmp_path), "/files/": str(tmp_path / "nowhere")},
+    }
+    assert [str(question) for question in questions([site])] == [
+        "http://a.example.com/",
+        "https://a.example.com/",
+        "https://www.a.example.com/",
+        "https://a.example.com/feed.rss",
+        "https://a.example.com/health",
+        "https://a.example.com/static/css/main.css",
+    ]
+    assert one_file(tmp_path / "nowhere") is None
+
+
+def test_a_site_of_files_alone_is_asked_for_a_file() -> None:
+    app = AppRole.model_validate(
+        {
+            "name": "media",
+            "kind": "app",
+            "on": ["nginx"],
+            "domain": "media.example.com",
+            "files": {"directory": "/srv/media/files"},
+        }
+    )
+    assert nginx.site(app) == {
+        "domain": "media.example.com",
+        "aliases": [],
+        "paths": [],
+        "health": None,
+        "directories": {"/files/": "/srv/media/files"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("subject", "issuer", "days", "what"),
+    [
+        ("a.example.com", "some authority", 1, ""),
+        ("a.example.com", "a.example.com", 1, "is signed by nobody"),
+        ("placeholder.invalid", "placeholder.invalid", 1, "is for another name"),
+        ("a.example.com", "some authority", -1, "has expired"),
+    ],
+)
+def test_a_certificate_that_no_browser_takes(subject: str, issuer: str, days: int, what: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    end = datetime.now(UTC) + timedelta(days=days)
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, issuer)]
+    made = (
+        x509.CertificateBuilder(*reversed(names))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(end - timedelta(days=7))
+        .not_valid_after(end)
+        .sign(key, hashes.SHA256())
+    )
+    assert flaw(made.public_bytes(serialization.Encoding.DER), "a.example.com") == what
+
+
+def test_what_is_exchanged_goes_aside_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, path in {"NGINX": ".", "CANDIDATE": "candidate", "PREVIOUS": "previous"}.items():
+        monkeypatch.setattr(nginx_swap, name, tmp_path / path)
+
+    def candidate(text: str) -> None:
+        (tmp_path / "candidate/sites").mkdir(parents=True)
+        (tmp_path / "candidate/sites/a.conf").write_text(text)
+        (tmp_path / "candidate/nginx.conf").write_text(text)
+        nginx_swap.put_in_place()
+
+    (tmp_path / "nginx.conf").write_text("package's own")
+    candidate("first")
+    assert (tmp_path / "sites/a.conf").read_text() == (tmp_path / "nginx.conf").read_text() == "first"
+    nginx_swap.put_back()
+    assert (tmp_path / "nginx.conf").read_text() == "package's own"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["nginx.conf"]
+    candidate("first")
+    candidate("second")
+    nginx_swap.put_back()
+    assert (tmp_path / "sites/a.conf").read_text() == (tmp_path / "nginx.conf").read_text() == "first"
