@@ -49,7 +49,10 @@ if context.has("nginx"):
         files={"nginx.conf": templates.get_template("nginx.conf.j2").render(shared)}
         | {
             f"sites/{app.name}.conf": templates.get_template("site.conf.j2").render(
-                shared, site=app, timeout=(app.uwsgi.harakiri if app.uwsgi else 30) + 5
+                shared,
+                site=app,
+                peers=context.peers_of(app.name),
+                timeout=(app.uwsgi.harakiri if app.uwsgi else 30) + 5,
             )
             for app in context.apps
         },

@@ -109,7 +109,10 @@ class Batches(BaseStateCallback):
     def host_disconnect(self, state: State, host: Host) -> None:  # type: ignore[override]
         self._open.discard(host.name)
         if not self._open and self.rows:
-            Console(stderr=True, highlight=False).print(self.table())
+            console = Console(stderr=True, highlight=False)
+            # Into a file or a pipe nothing is cut short.
+            console = console if console.is_terminal else Console(stderr=True, highlight=False, width=160)
+            console.print(self.table())
             self.rows = {}
 
     def _look(self, host: Host, app: str, came: str) -> None:

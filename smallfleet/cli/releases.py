@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from smallfleet.errors import FleetError
 from smallfleet.inventory import load_inventory
@@ -67,7 +67,10 @@ def releases(
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
-        Console().print(table(role, found))
+        console = Console()
+        # Into a file or a pipe nothing is cut short.
+        console = console if console.is_terminal else Console(width=200)
+        console.print(table(found))
 
 
 def listed(printed: Any, names: list[str]) -> dict[str, list[dict[str, Any]]]:
@@ -76,9 +79,9 @@ def listed(printed: Any, names: list[str]) -> dict[str, list[dict[str, Any]]]:
     return {name: facts.get(name) or [] for name in names}
 
 
-def table(role: str, found: dict[str, list[dict[str, Any]]]) -> Table:
+def table(found: dict[str, list[dict[str, Any]]]) -> Table:
     """One row per release; what serves is marked."""
-    shown = Table("droplet", "", "release", "ref", "author", "time", "health")
+    shown = Table("droplet", "", Column("release", no_wrap=True), "ref", "author", "time", "health")
     for droplet, rows in found.items():
         for row in rows:
             health = str(row.get("health", "healthy"))

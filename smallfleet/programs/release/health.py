@@ -92,8 +92,9 @@ def wait_healthy(app: App, unit: str, path: Path, times: int = 1) -> None:
             if good == times:
                 return
         else:
+            # One that answers may get well, which takes longer than beginning to answer.
+            time.sleep(0.5 if wrong.startswith("answered") else 0.1)
             seen, good = wrong, 0
-            time.sleep(0.1)
     if losses(unit)["out of memory"]:
         seen += ", and it ran out of its memory"
     raise unhealthy(app, unit, seen)
