@@ -58,6 +58,7 @@ def release_spec(app: AppRole) -> dict[str, Any]:
         "ref": app.app.ref,
         "requirements": app.app.requirements,
         "setup": app.app.setup,
+        "setup_seconds": app.app.setup_seconds,
         "health": app.app.health,
         "start_seconds": app.app.start_seconds,
         "watch": app.app.watch,

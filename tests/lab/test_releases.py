@@ -75,7 +75,7 @@ class Place:
         """What there is of releases on the droplet."""
         ask = {
             "directories": "ls /srv/podcast/releases",
-            "venvs": "ls -d /srv/podcast/releases/*/.venv",
+            "venvs": "ls /srv/podcast/venvs",
             "units": "cd /etc/systemd/system && ls podcast@2*",
             "loaded": "systemctl list-units --all --plain --no-legend 'podcast*@*' | cut -d' ' -f1",
             "enabled": "ls /etc/systemd/system/multi-user.target.wants | grep podcast@",
@@ -159,9 +159,16 @@ BAD = {
     ),
     "hangs at start": (
         lambda place: place.change(
-            lambda text: text + "\nprint('waiting for ever'); import time; time.sleep(3600)\n"
+            lambda text: (
+                text + "\nimport sys\nimport time\n"
+                "if 'uwsgi' in sys.modules:\n    print('waiting for ever')\n    time.sleep(3600)\n"
+            )
         ),
         "waiting for ever",
+    ),
+    "hangs in its setup": (
+        lambda place: place.role(setup="echo nothing comes; sleep 3600", setup_seconds=2),
+        "nothing comes",
     ),
     "leaks beyond its memory": (lambda place: place.change(leaking), "memory"),
     "lacks a requirement": (lacking, "no-such-package-of-anybody"),

@@ -171,7 +171,21 @@ def test_the_oldest_go_for_the_disks_sake_but_never_the_last_way_back(
     keep_bytes: int | None, gone: list[str]
 ) -> None:
     releases = ["r1", "r2", "r3", "r4"]
-    assert keeping.stale(releases, "r4", 9, dict.fromkeys(releases, 10), keep_bytes) == gone
+    assert keeping.stale(releases, "r4", 9, keep_bytes, lambda some: 10 * len(some)) == gone
+
+
+def test_releases_that_share_a_venv_count_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make(tmp_path, monkeypatch)
+    for venv in ("one", "two", "three"):
+        (app.venvs / venv).mkdir(parents=True)
+        (app.venvs / venv / "module.py").write_bytes(b"x" * 40_000)
+    for release, venv in (("1", "one"), ("2", "one"), ("3", "two")):
+        (app.releases / release).mkdir()
+        (app.releases / release / ".venv").symlink_to(app.venvs / venv)
+    assert keeping.size_of(app, ["1"]) == keeping.size_of(app, ["1", "2"]) >= 40_000
+    assert keeping.size_of(app, ["1", "3"]) >= 80_000
+    keeping.clear_venvs(app)
+    assert sorted(path.name for path in app.venvs.iterdir()) == ["one", "two"]
 
 
 def lay_down(app: App, release: str, commit: str, **note: object) -> None:

@@ -29,6 +29,7 @@ class App:
     keep: int  # releases, the one that serves among them
     domain: str
     setup: str | None = None
+    setup_seconds: float = 300.0
     files: str | None = None  # the directory of big files, which setup may write to
     start_seconds: float = 60.0  # for an app to load and answer; a worker imports its app before it accepts
     watch: float = 10.0  # seconds after the switch in which a release that turns bad is switched back
@@ -59,6 +60,10 @@ class App:
     def records(self) -> Path:
         """What is kept of releases that are gone, and what is held back; for root alone."""
         return self.root / "records"
+
+    @property
+    def venvs(self) -> Path:
+        return self.root / "venvs"
 
     @property
     def mirror(self) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from smallfleet.programs.release.system import run, systemctl
 
 UV = "/usr/local/bin/uv"
 PYTHON = "/usr/bin/python3"
+COMPLETE = ".complete"
 
 
 def remote_commit(app: App) -> str | None:
@@ -69,38 +72,59 @@ def export(app: App, commit: str, release: str) -> Path:
 
 
 def build(app: App, directory: Path) -> None:
-    """The release's own venv, made by the app's user (a build runs others' code), then given to root."""
+    """The release's venv and compiled modules, made by the app's user (a build runs others' code).
+
+    Releases with the same requirements share a venv. What is made is root's: what runs cannot change itself.
+    """
     requirements = directory / app.requirements
     if not requirements.is_file():
         raise ReleaseError(
             f"The app has no {app.requirements}; give app.requirements in roles/{app.name}.yml."
         )
-    venv = directory / ".venv"
-    quiet = [UV, "--quiet", "--no-progress"]
-    run(
-        [*quiet, "venv", "--no-python-downloads", "--python", PYTHON, venv],
-        step="Making the venv",
-        user=app.name,
-        cwd=directory,
-    )
-    sync = ["pip", "sync", "--require-hashes", "--link-mode=copy", "--compile-bytecode"]
-    run(
-        [*quiet, *sync, "--python", venv / "bin/python", requirements],
-        step=f"Installing {app.requirements}",
-        user=app.name,
-        cwd=directory,
-    )
-    if not (venv / "bin/uwsgi").exists():
-        raise ReleaseError(f"The app's {app.requirements} has no uWSGI; add pyuwsgi to it and lock it again.")
+    content = f"{sys.version}\0{requirements.read_text()}"
+    venv = app.venvs / hashlib.sha256(content.encode()).hexdigest()[:16]
+    if not (venv / COMPLETE).exists():
+        make_venv(app, venv, requirements)
+    (directory / ".venv").unlink(missing_ok=True)
+    (directory / ".venv").symlink_to(venv)
     run(
         [PYTHON, "-m", "compileall", "-q", "-x", r"/\.venv/", directory],
         step="Compiling the app",
         user=app.name,
         cwd=directory,
     )
-    # What runs cannot change itself.
-    run(["chown", "-R", f"root:{app.name}", directory], step="Taking the release from the app's user")
-    run(["chmod", "-R", "u=rwX,go=rX", directory], step="Taking the release from the app's user")
+    give_to_root(app, directory)
+
+
+def make_venv(app: App, venv: Path, requirements: Path) -> None:
+    """A venv with exactly what is locked. Written last in it is COMPLETE."""
+    shutil.rmtree(venv, ignore_errors=True)
+    venv.mkdir(parents=True)
+    shutil.chown(venv, app.name, app.name)
+    quiet = [UV, "--quiet", "--no-progress"]
+    run(
+        [*quiet, "venv", "--no-python-downloads", "--allow-existing", "--python", PYTHON, venv],
+        step="Making the venv",
+        user=app.name,
+        cwd=venv,
+    )
+    sync = ["pip", "sync", "--require-hashes", "--link-mode=copy", "--compile-bytecode"]
+    run(
+        [*quiet, *sync, "--python", venv / "bin/python", requirements],
+        step=f"Installing {app.requirements}",
+        user=app.name,
+        cwd=venv,
+    )
+    if not (venv / "bin/uwsgi").exists():
+        raise ReleaseError(f"The app's {app.requirements} has no uWSGI; add pyuwsgi to it and lock it again.")
+    give_to_root(app, venv)
+    (venv / COMPLETE).touch()
+
+
+def give_to_root(app: App, directory: Path) -> None:
+    step = "Taking the release from the app's user"
+    run(["chown", "-R", f"root:{app.name}", directory], step=step)
+    run(["chmod", "-R", "u=rwX,go=rX", directory], step=step)
 
 
 def furnish(app: App, directory: Path) -> None:
@@ -124,7 +148,7 @@ def set_up(app: App, directory: Path) -> None:
         "NoNewPrivileges": "yes",
         "ProtectSystem": "strict",
         "PrivateTmp": "yes",
-        "RuntimeMaxSec": "600",
+        "RuntimeMaxSec": str(app.setup_seconds),
     }
     if app.files:
         properties["ReadWritePaths"] = app.files
@@ -133,5 +157,5 @@ def set_up(app: App, directory: Path) -> None:
     run(
         ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", *words, f"--setenv=PATH={path}",
          "/bin/sh", "-c", app.setup],
-        step=f"The app's setup ({app.setup})",
+        step=f"The app's setup ({app.setup}; at most {app.setup_seconds:.0f} s)",
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ def clear_leftovers(app: App) -> None:
     for unit in UNITS.glob(f"{app.name}@2*.service"):
         if not (app.releases / unit.stem.partition("@")[2]).exists():
             forget(app, unit.stem.partition("@")[2])
+    clear_venvs(app)
     for archive in app.root.glob(".*.tar"):
         archive.unlink()
 
@@ -97,35 +98,44 @@ def clear_leftovers(app: App) -> None:
 def prune(app: App, current: str) -> None:
     """Remove the oldest releases that are too many or too big; the current one always stays."""
     releases = sorted(path.name for path in app.releases.iterdir())
-    sizes = {release: size_of(app.releases / release) for release in releases} if app.keep_bytes else {}
-    for release in stale(releases, current, app.keep, sizes, app.keep_bytes):
+    for release in stale(releases, current, app.keep, app.keep_bytes, lambda some: size_of(app, some)):
         forget(app, release)
+    clear_venvs(app)
+
+
+def clear_venvs(app: App) -> None:
+    """Remove the venvs that no release has."""
+    used = {path.readlink().name for path in app.releases.glob("*/.venv") if path.is_symlink()}
+    for venv in app.venvs.glob("*"):
+        if venv.name not in used:
+            shutil.rmtree(venv)
 
 
 def stale(
     releases: Sequence[str],
     current: str,
     keep: int,
-    sizes: Mapping[str, int] | None = None,
     keep_bytes: int | None = None,
+    size: Callable[[Sequence[str]], int] = len,
 ) -> list[str]:
-    """Of releases from old to new, those that go. `keep` counts the current one.
+    """Of releases from old to new, those that go. `keep` counts the current one; `size` is of some, in bytes.
 
     For the disk's sake all go but the current one and the newest other: there is always a way back.
     """
     others = [release for release in releases if release != current]
     gone = others[: max(0, len(others) - max(0, keep - 1))]
     left = others[len(gone) :]
-    sizes = sizes or {}
-    while keep_bytes and len(left) > 1 and sum(sizes.get(one, 0) for one in [*left, current]) > keep_bytes:
+    while keep_bytes and len(left) > 1 and size([*left, current]) > keep_bytes:
         gone.append(left.pop(0))
     return gone
 
 
-def size_of(directory: Path) -> int:
-    """Bytes of disk that the directory takes."""
-    files = (Path(place) / name for place, _, names in os.walk(directory) for name in names)
-    return sum(file.lstat().st_blocks * 512 for file in files)
+def size_of(app: App, releases: Sequence[str]) -> int:
+    """Bytes of disk that these releases take, with the venvs that they share."""
+    roots = {(app.releases / release).resolve() for release in releases}
+    roots |= {(root / ".venv").resolve() for root in roots}
+    places = (place for root in roots for place in os.walk(root))
+    return sum((Path(place) / name).lstat().st_blocks * 512 for place, _, names in places for name in names)
 
 
 # ---- looking

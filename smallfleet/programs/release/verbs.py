@@ -19,6 +19,7 @@ from smallfleet.programs.release.environment import give_back_environment, hide,
 from smallfleet.programs.release.health import watch
 from smallfleet.programs.release.keeping import (
     clear_leftovers,
+    clear_venvs,
     earlier,
     forget,
     held,
@@ -132,6 +133,7 @@ def make(app: App, commit: str, author: str) -> str:
     except BaseException as error:
         if app.current != release:
             forget(app, release)
+            clear_venvs(app)
             record_refused(app, {**note, "health": "refused"}, hide(app, str(error) or type(error).__name__))
         raise
     look(app, release, old, author)
