@@ -54,7 +54,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with workplace(directory) as work:
         path = work.directory / "roles/podcast.yml"
         role = yaml.safe_load(path.read_text())
-        role["app"] |= {"start_seconds": 10, "watch": 2}
+        role["app"]["watch"] = 2
         path.write_text(yaml.safe_dump(role, sort_keys=False))
         droplets = {"web1": ["podcast", "mongodb"], "web2": ["podcast"]}
         inventory = work.write_inventory("pair", droplets)

@@ -48,9 +48,9 @@ class Place:
         return repositories.push(self.source, repository, "A change")
 
     def role(self, uwsgi: dict | None = None, **app: object) -> None:
-        """The podcast's role with a short start, a short watch, no limit for visitors, and these values."""
+        """The podcast's role with a short watch, no limit for visitors, and these values."""
         role = yaml.safe_load((PROJECT / "roles/podcast.yml").read_text())
-        role["app"] |= {"start_seconds": 8, "watch": 3, **app}
+        role["app"] |= {"watch": 3, **app}
         role["uwsgi"] |= uwsgi or {}
         role["nginx"] |= {"rate": None, "cache": None}
         (self.work.directory / "roles/podcast.yml").write_text(yaml.safe_dump(role, sort_keys=False))
@@ -184,6 +184,7 @@ BAD = {
 def test_a_bad_release_never_goes_live(good: Place, fault: str) -> None:
     spoil, words = BAD[fault]
     before, left = good.serving(), good.left()
+    good.role(start_seconds=10)
     spoil(good)
     good.push()
     with good.crowd() as crowd:
