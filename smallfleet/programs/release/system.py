@@ -84,10 +84,11 @@ def losses(unit: str) -> dict[str, int]:
 
 
 def journal(unit: str) -> str:
-    """The last words of this run of the unit."""
+    """The last words of the unit, without uWSGI's lines on our own asking for its health."""
     subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
-    command = ["journalctl", "--unit", unit, "--output", "cat", "--no-pager", "--lines", "40"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    command = ["journalctl", "--unit", unit, "--output", "cat", "--no-pager", "--lines", "200"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return "\n".join(line for line in lines if not (line.startswith("[pid: ") and "] 127.0.0.1 () {" in line))
 
 
 def discard(unit: str, kill: bool = False) -> None:
