@@ -24,4 +24,4 @@ if apps:
             author=who(),
             release=str(wanted) if wanted else None,
         )
-        batches.expect(host, app.name, went_back)
+        batches.expect(host, app.name, went_back, "went back")

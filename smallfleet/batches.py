@@ -39,7 +39,8 @@ class Batches(BaseStateCallback):
         self.fleet = fleet
         self.rows: dict[tuple[str, str], Row] = {}  # by app and droplet
         self._apps: dict[tuple[str, str], str] = {}  # the app of an operation on a host
-        self._open: set[str] = set()
+        self._done = ""
+        self._open: set[str] = set()  # connections
 
     @classmethod
     def of(cls, context: Context) -> Batches:
@@ -61,9 +62,10 @@ class Batches(BaseStateCallback):
         """The place of the droplet among those of the app; 0 is the canary's."""
         return [one.name for one in self.fleet.droplets_of(app)].index(droplet)
 
-    def expect(self, host: Host, app: str, operation: OperationMeta) -> None:
-        """Say what came of this operation, which releases the app on the host."""
+    def expect(self, host: Host, app: str, operation: OperationMeta, done: str = "released") -> None:
+        """Say what came of this operation on the app; `done` if it did its work."""
         self._apps[operation._hash, host.name] = app
+        self._done = done
         self._open.add(host.name)
 
     def failed_before(self, host: Host, app: str) -> str | None:
@@ -104,7 +106,7 @@ class Batches(BaseStateCallback):
             if operation == op_hash and host not in state.failed_hosts:
                 meta = state.ops[host][op_hash].operation_meta
                 if meta.is_complete() and meta.did_change():
-                    self._look(host, app, "released")
+                    self._look(host, app, self._done)
 
     def host_disconnect(self, state: State, host: Host) -> None:  # type: ignore[override]
         self._open.discard(host.name)

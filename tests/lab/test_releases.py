@@ -18,6 +18,8 @@ from smallfleet.lab.descriptor import Lab
 from tests.lab.conftest import BIN, PROJECT, Workplace, eventually, workplace
 from tests.lab.visitors import Crowd, Site, Visit
 
+pytestmark = pytest.mark.alone
+
 
 @dataclass
 class Place:
@@ -230,9 +232,8 @@ def test_a_release_that_turns_bad_is_switched_back_by_itself(good: Place) -> Non
         crowd.wait_for(len(crowd.answers) + 60)
     print(f"\n{crowd.table()}\n{said[-3000:]}")
     assert status != 0
-    assert (
-        "answered 500" in said and "not so well" in said and f"It was switched back: {before} serves" in said
-    )
+    for words in ("answered 500", "not so well", f"It was switched back: {before} serves"):
+        assert words in said
     assert not crowd.failed, crowd.table()
     assert good.serving()["release"] == before
     row = good.listing()[0]
