@@ -112,11 +112,7 @@ class Crowd:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let every visitor finish what it is at."""
-        if kind is None:
-            for thread in self._threads:
-                if thread.name.startswith("slow"):
-                    thread.join()
+        """Let every visitor finish what it is at; a slow reader reads the rest at once."""
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout=60)
@@ -185,8 +181,7 @@ class Crowd:
             if not part:
                 raise http.client.IncompleteRead(b"", left)
             left -= len(part)
-            if not self._stop.wait(0.1):
-                continue
+            self._stop.wait(0.1)
         response.read()
         return b""
 
