@@ -47,6 +47,7 @@ if context.has("nginx"):
                 TEMPLATES / "site.conf.j2",
                 **shared,
                 site=app,
+                peers=context.peers_of(app.name),
                 timeout=(app.uwsgi.harakiri if app.uwsgi else 30) + 5,
             )
             for app in context.apps

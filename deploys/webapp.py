@@ -1,4 +1,8 @@
-"""Each app of the droplet serves what its repository's ref names, with its own environment."""
+"""Each app of the droplet serves what its repository's ref names, with its own environment.
+
+Of several droplets with one app the first in the inventory goes first; the rest follow one by one and stop
+at the first that is not healthy. What was rolled back stays so until the ref moves on, or --data force=true.
+"""
 
 import json
 from io import StringIO
@@ -7,9 +11,11 @@ from pyinfra import host
 from pyinfra.operations import files
 
 from smallfleet import programs
+from smallfleet.batches import Batches
 from smallfleet.context import Context
 from smallfleet.operations import release, secrets
 from smallfleet.webapp import environment_file, release_spec
+from smallfleet.who import who
 
 context = Context.of(host)
 apps = [app for app in context.apps if app.app]
@@ -18,7 +24,7 @@ if apps:
     files.directory(name="Web app: the directory of apps", path="/etc/smallfleet/apps", mode="755")
     files.put(
         name="Web app: the release program",
-        src=str(programs.path("release")),
+        src=StringIO(programs.text("release")),
         dest="/usr/local/sbin/smallfleet-release",
         mode="755",
     )
@@ -37,4 +43,18 @@ if apps:
             dest=f"/etc/smallfleet/apps/{app.name}.json",
             mode="644",
         )
-        release.deployed(name="Web app: release", app=app.name)
+
+    batches = Batches.of(context)
+    for turn in host.loop(range(batches.turns)):
+        # Every droplet has every turn, so that no turn begins before the one before it is over.
+        for app in host.loop(apps):
+            mine = turn == batches.turn_of(app.name, host.name)
+            released = release.deployed(
+                name="Web app: release",
+                app=app.name if mine else None,
+                author=who(),
+                force=bool(host.data.get("force")),
+                _if=batches.guard(host, app.name) if mine and turn else None,
+            )
+            if mine:
+                batches.expect(host, app.name, released)

@@ -85,6 +85,11 @@ class Context:
         """The private addresses of the droplets that have `role`, in the inventory's order."""
         return [self._addresses_of(droplet.name)["private"] for droplet in self.fleet.droplets_of(role)]
 
+    def peers_of(self, role: str) -> list[str]:
+        """The private addresses of the other droplets that have `role`; those that exist."""
+        mine = ("0.0.0.0", self.private_address)
+        return [address for address in self.private_addresses_of(role) if address not in mine]
+
     def _addresses_of(self, name: str) -> Addresses:
         try:
             return self.addresses[name]

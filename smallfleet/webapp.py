@@ -58,8 +58,24 @@ def release_spec(app: AppRole) -> dict[str, Any]:
         "ref": app.app.ref,
         "requirements": app.app.requirements,
         "setup": app.app.setup,
+        "setup_seconds": app.app.setup_seconds,
         "health": app.app.health,
+        "start_seconds": app.app.start_seconds,
+        "watch": app.app.watch,
         "keep": app.app.keep,
+        "keep_bytes": size_in_bytes(app.app.keep_disk) if app.app.keep_disk else None,
         "domain": app.domain,
         "files": app.files.directory if app.files else None,
+        "secrets": secret_variables(app),
     }
+
+
+def secret_variables(app: AppRole) -> list[str]:
+    """The variables of the app's environment that nobody may see."""
+    assert app.app is not None
+    return [name.upper() for name in app.app.secrets] + (["MONGODB_URL"] if app.mongodb else [])
+
+
+def size_in_bytes(size: str) -> int:
+    """256M is 268435456."""
+    return int(size[:-1]) * 1024 ** ("KMG".index(size[-1]) + 1)

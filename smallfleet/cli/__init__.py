@@ -11,6 +11,7 @@ from smallfleet.cli import lab, lock, secrets
 from smallfleet.cli.check import check
 from smallfleet.cli.destroy import destroy
 from smallfleet.cli.history import history
+from smallfleet.cli.releases import releases, rollback
 from smallfleet.errors import FleetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -20,6 +21,8 @@ app.add_typer(lock.app, name="lock")
 app.command()(check)
 app.command()(destroy)
 app.command()(history)
+app.command()(releases)
+app.command()(rollback)
 
 
 def main() -> None:

@@ -85,6 +85,10 @@ class Lab:
     def runtime(self) -> Path:
         return RUNTIME / self.name
 
+    def repository(self, app: str) -> Path:
+        """The bare git repository that the lab's droplets fetch the app from."""
+        return self.path / "git" / f"{app}.git"
+
     @property
     def port(self) -> int:
         """The API's TCP port on 127.0.0.1."""

@@ -22,11 +22,16 @@ def make(target: Path, source: Path = DEMO) -> list[str]:
         path.name for path in source.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
     )
     for name in names:
-        _commit(source / name, target / f"{name}.git")
+        push(source / name, target / f"{name}.git", "The demo app as the project has it")
     return names
 
 
-def _commit(source: Path, repository: Path) -> None:
+def push(source: Path, repository: Path, message: str) -> str:
+    """Make the content of `source` the newest commit of the bare repository's main, if it differs.
+
+    Returns the commit. A lab's app gets a new version so:
+    push(directory, Lab.load(name).repository("podcast"), "A new title")
+    """
     if not repository.exists():
         run("git", "init", "-q", "--bare", "--initial-branch=main", str(repository))
     with tempfile.TemporaryDirectory(prefix="smallfleet-git-") as place:
@@ -58,7 +63,8 @@ def _commit(source: Path, repository: Path) -> None:
         parents: list[str] = []
         if ask("for-each-ref", "refs/heads/main"):
             if ask("rev-parse", "main^{tree}") == tree_id:
-                return
+                return ask("rev-parse", "main")
             parents = ["-p", ask("rev-parse", "main")]
-        commit = ask("commit-tree", tree_id, *parents, "-m", "The demo app as the project has it")
+        commit = ask("commit-tree", tree_id, *parents, "-m", message)
         ask("update-ref", "refs/heads/main", commit)
+        return commit

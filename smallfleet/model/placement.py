@@ -77,13 +77,6 @@ def placement_problems(
                     f"{files[name].at(('needs', index))}: {name} needs {need}, but no droplet has that role"
                 )
     apps = [role for role in roles.values() if isinstance(role, AppRole)]
-    for app in apps:
-        homes = [droplet for droplet, names in placed.items() if app.name in names]
-        if len(homes) > 1:
-            problems.append(
-                f"{fleet.droplet(homes[1]).where}: {app.name} is on {' and '.join(homes)}: "
-                f"{app.domain} can lead to one droplet only"
-            )
     databases = [role for role in roles.values() if isinstance(role, MongodbRole)]
     homes = [droplet for droplet, names in placed.items() if any(role.name in names for role in databases)]
     if len(homes) > 1:

@@ -149,8 +149,14 @@ class Application(Part):
     module: str = Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_][\w]*)?\Z")
     requirements: InRelease = "requirements.txt"
     setup: OneLine | None = None
+    setup_seconds: Positive = 300
     health: UrlPath = "/health"
+    start_seconds: Positive = 60  # for a new release to load and answer, before it is given up
+    watch: Annotated[int, Field(ge=0, le=600)] = (
+        10  # seconds after the switch in which it can be switched back
+    )
     keep: Positive = 5
+    keep_disk: Size | None = "1G"  # of all releases together
     environment: dict[Variable, OneLine] = Field(default_factory=dict)
     secrets: tuple[Variable, ...] = ()
 

@@ -251,10 +251,13 @@ def test_clashes_on_one_droplet() -> None:
     assert "the port 9000 is taken on the same droplet by roles/" in problems(single)
 
 
-def test_an_app_lives_on_one_droplet() -> None:
+def test_an_app_may_live_on_several_droplets_but_a_database_on_one() -> None:
     fleet = eight()
     fleet.droplets.append(Droplet("second", size="s-1vcpu-1gb", roles=["podcast"]))
-    assert "podcast is on podcast and second" in problems(fleet)
+    assert [droplet.name for droplet in fleet.droplets_of("podcast")] == ["podcast", "second"]
+    fleet = eight()
+    fleet.droplets.append(Droplet("second", size="s-1vcpu-1gb", roles=["mongodb"]))
+    assert "mongodb is on mongo and second" in problems(fleet)
 
 
 def test_a_role_file_that_another_tool_wrote_is_read() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPNotFound
+from pyramid.httpexceptions import HTTPBadRequest, HTTPNotFound
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.session import SignedCookieSessionFactory
@@ -47,6 +47,22 @@ def item(request: Request) -> dict:
     return {"item": found, "last": last}
 
 
+def add_comment(request: Request) -> dict:
+    """POST {"text": …} writes a comment on an episode; 400 for another body, 404 for another episode."""
+    slug = request.matchdict["slug"]
+    if request.db.episodes.find_one({"slug": slug}, {"_id": 1}) is None:
+        raise HTTPNotFound(json_body={"error": "there is no such episode"})
+    try:
+        text = request.json_body["text"]
+    except (ValueError, KeyError, TypeError):
+        text = None
+    if not isinstance(text, str) or not 0 < len(text) <= 2000:
+        raise HTTPBadRequest(json_body={"error": "text must be a string of 1 to 2000 characters"})
+    written = request.db.comments.insert_one({"episode": slug, "text": text}).inserted_id
+    request.response.status = 201
+    return request.db.comments.find_one({"_id": written}, {"_id": 0})
+
+
 def feed(request: Request) -> dict:
     request.response.content_type = "application/rss+xml"
     episodes = list(request.db.episodes.find().sort("number", -1).limit(100))
@@ -75,6 +91,7 @@ def main(settings: dict[str, str]):
     for name, (path, view, renderer) in routes.items():
         config.add_route(name, path)
         config.add_view(view, route_name=name, renderer=renderer)
+    config.add_view(add_comment, route_name="item", renderer="json", request_method="POST")
     return config.make_wsgi_app()
 
 

@@ -1,0 +1,129 @@
+"""Commands, and the units that systemd runs."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from smallfleet.programs.release.app import UNITS, App, ReleaseError
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def run(command: Sequence[object], *, step: str, user: str | None = None, cwd: Path | None = None) -> str:
+    """Run one command, as `user` if given; its output. Raises ReleaseError with its last lines."""
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "GIT_TERMINAL_PROMPT": "0",
+        "HOME": os.environ.get("HOME", "/root"),
+    }
+    passed_on = (
+        "UV_",
+        "SSL_CERT_",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    )
+    environment |= {key: value for key, value in os.environ.items() if key.startswith(passed_on)}
+    as_user: dict[str, object] = {}
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        environment["HOME"] = f"/srv/{user}/.cache"
+        as_user = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        **as_user,  # type: ignore[call-overload]
+    )
+    if done.returncode:
+        raise ReleaseError(
+            f"{step} failed (status {done.returncode}):\n{last_lines(done.stderr + done.stdout)}"
+        )
+    return str(done.stdout)
+
+
+def last_lines(text: str, count: int = 25) -> str:
+    return "\n".join("    " + line for line in text.strip().splitlines()[-count:]) or "    (no output)"
+
+
+def systemctl(*words: str, step: str) -> None:
+    run(["systemctl", *words], step=step)
+
+
+def systemctl_state(unit: str) -> str:
+    done = subprocess.run(["systemctl", "is-active", unit], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def losses(unit: str) -> dict[str, int]:
+    """How often this run of the unit was started anew, and how many of its processes hit its memory limit."""
+    words = ["systemctl", "show", "--property=NRestarts,ControlGroup", unit]
+    lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
+    shown = dict(line.split("=", 1) for line in lines if "=" in line)
+    group = shown.get("ControlGroup", "").lstrip("/")
+    killed = 0
+    # The first is where the unified hierarchy has the controller, the second where the old one has it.
+    for file in (CGROUPS / group / "memory.events", CGROUPS / "memory" / group / "memory.oom_control"):
+        if group and file.is_file():
+            counts = dict(line.split() for line in file.read_text().splitlines())
+            killed = max(killed, int(counts.get("oom_kill", 0)))
+    return {"restarts": int(shown.get("NRestarts") or 0), "out of memory": killed}
+
+
+def journal(unit: str) -> str:
+    """The last words of the unit, without uWSGI's lines on our own asking for its health."""
+    subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
+    command = ["journalctl", "--unit", unit, "--output", "cat", "--no-pager", "--lines", "200"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return "\n".join(line for line in lines if not (line.startswith("[pid: ") and "] 127.0.0.1 () {" in line))
+
+
+def discard(unit: str, kill: bool = False) -> None:
+    """Stop a unit that may not be running, and forget that it failed.
+
+    `kill`: at once. One that is still starting would take SIGTERM for a reload, and nobody waits for what a
+    candidate answers.
+    """
+    if kill:
+        subprocess.run(["systemctl", "kill", "--signal=KILL", unit], capture_output=True, check=False)
+    subprocess.run(["systemctl", "stop", unit], capture_output=True, check=False)
+    subprocess.run(["systemctl", "reset-failed", unit], capture_output=True, check=False)
+
+
+def disable(unit: str) -> None:
+    """Let a boot not start the unit."""
+    subprocess.run(["systemctl", "disable", "--quiet", unit], capture_output=True, check=False)
+
+
+def running(app: App) -> list[str]:
+    """The releases that run now, the current one and any that a cut-off deploy left."""
+    pattern = f"{app.name}@*.service"
+    words = [
+        "systemctl",
+        "list-units",
+        "--plain",
+        "--no-legend",
+        "--state=active,activating,reloading",
+        pattern,
+    ]
+    lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
+    return [line.split()[0].split("@", 1)[1].removesuffix(".service") for line in lines if line.strip()]
+
+
+def enabled(app: App) -> set[str]:
+    wants = UNITS / "multi-user.target.wants"
+    names = {path.name for path in wants.glob(f"{app.name}@*.service")}
+    return {name.split("@", 1)[1].removesuffix(".service") for name in names}
