@@ -197,6 +197,7 @@ class AppNginx(Part):
     static: dict[UrlPrefix, InRelease] = Field(default_factory=dict)
     cache: Cache | None = None
     rate: Rate | None = Rate()
+    maintenance: Literal["html", "json"] = "html"  # for who does not say what it accepts, while in maintenance
     max_body: Size = "1M"
 
 
