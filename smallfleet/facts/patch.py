@@ -1,0 +1,52 @@
+"""What a droplet's updates are, and what they make it need."""
+
+from __future__ import annotations
+
+import json
+from typing import TypedDict
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+
+from smallfleet import programs
+
+
+class Update(TypedDict):
+    """A pending update. `from` and `to` are versions; `sources` name archive and suite."""
+
+    name: str
+    to: str
+    sources: list[str]
+    security: bool
+
+
+class Patch(TypedDict):
+    """`reboot` and `restart`: why a reboot is due now, and the services that run with replaced files. The same
+    for when the pending updates will be in: `then_…`. `boot`: seconds that the last boot took."""
+
+    pending: list[Update]
+    reboot: list[str]
+    restart: list[str]
+    then_reboot: list[str]
+    then_restart: list[str]
+    boot: float
+
+
+NOTHING = Patch(pending=[], reboot=[], restart=[], then_reboot=[], then_restart=[], boot=0.0)
+
+
+def patch_command(*words: str) -> StringCommand:
+    """programs/patch.py, sent along: a droplet needs nothing to be asked."""
+    return StringCommand("python3", "-c", QuoteString(programs.path("patch").read_text()), *words)
+
+
+class PatchPlan(FactBase[Patch]):
+    """The droplet's pending updates and needs. `refresh`: fetch the packages' lists first if they are old."""
+
+    default = NOTHING.copy
+
+    def command(self, refresh: bool = False, security_only: bool = False) -> StringCommand:
+        flags = [*(["--refresh"] if refresh else []), *(["--security-only"] if security_only else [])]
+        return patch_command("plan", *flags)
+
+    def process(self, output: list[str]) -> Patch:
+        return Patch(**json.loads(output[-1])) if output else NOTHING.copy()
