@@ -1,7 +1,8 @@
 """A patch day: in what order, what for, and how long who will be away.
 
 The order: droplets that nothing else needs go first, one after the other; what others need (by the roles'
-`needs:`) goes after those that need it. So an update that breaks something breaks one site, not the database of all.
+`needs:`) goes after those that need it. So an update that breaks something breaks one site, not the database
+of all.
 """
 
 from __future__ import annotations
@@ -91,6 +92,15 @@ class Day:
             self.shown = True
             show(self.fleet, self.turns, self.plans)
 
+    def interrupts(self, turn: str) -> bool:
+        """Whether what `turn` was found to need, once it was updated, takes away what sites wait for."""
+        return turn in self.found and interrupts(self.fleet, turn, self.found[turn])
+
+    def after(self, turn: str) -> str | None:
+        """The droplet whose turn is next."""
+        position = self.turns.index(turn) + 1
+        return self.turns[position] if position < len(self.turns) else None
+
     def missing(self, connected: Collection[str]) -> list[str]:
         """Droplets without which nothing may begin: those that have a turn, and those whose sites wait."""
         wanted = set(self.turns)
@@ -147,6 +157,8 @@ def packages(plans: Mapping[str, Patch]) -> list[tuple[str, str, str, list[str]]
 def show(fleet: Fleet, turns: Sequence[str], plans: Mapping[str, Patch]) -> None:
     """Print the plan to stderr: the droplets in their order, then the updates with their sources."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 140
     table = Table("turn", "droplet", "updates", "security", "then it needs", "visitors notice")
     there = [turn for turn in turns if turn in plans]
     for number, droplet in enumerate(there, start=1):
@@ -166,5 +178,5 @@ def show(fleet: Fleet, turns: Sequence[str], plans: Mapping[str, Patch]) -> None
     if listed.row_count:
         console.print(listed)
     for droplet in there:
-        for reason in plans[droplet]["then_reboot"]:
-            console.print(f"{droplet} reboots: {reason}", markup=False)
+        if reasons := plans[droplet]["then_reboot"]:
+            console.print(f"{droplet} reboots: {'; '.join(reasons)}", markup=False)

@@ -77,7 +77,7 @@ def sites(
         bool, typer.Option("--json", help="Machine-readable, with how to reach each site.")
     ] = False,
 ) -> None:
-    """Ask every site and show its address, status and time; status 1 unless all answer 200, none in maintenance."""
+    """Ask every site; show address, status and time. Status 1 unless all answer 200, none in maintenance."""
     fleet = load_inventory(inventory)
     lab = Lab.load(fleet.lab_name)
     apps = [(app.name, app.domain) for app in fleet.apps]

@@ -20,8 +20,9 @@ class Update(TypedDict):
 
 
 class Patch(TypedDict):
-    """`reboot` and `restart`: why a reboot is due now, and the services that run with replaced files. The same
-    for when the pending updates will be in: `then_…`. `boot`: seconds that the last boot took."""
+    """`reboot` and `restart`: why a reboot is due now, and the services that run with replaced files.
+
+    `then_…`: the same for when the pending updates will be in. `boot`: seconds that the last boot took."""
 
     pending: list[Update]
     reboot: list[str]
@@ -31,7 +32,9 @@ class Patch(TypedDict):
     boot: float
 
 
-NOTHING = Patch(pending=[], reboot=[], restart=[], then_reboot=[], then_restart=[], boot=0.0)
+def nothing() -> Patch:
+    """A droplet that is up to date."""
+    return Patch(pending=[], reboot=[], restart=[], then_reboot=[], then_restart=[], boot=0.0)
 
 
 def patch_command(*words: str) -> StringCommand:
@@ -42,11 +45,12 @@ def patch_command(*words: str) -> StringCommand:
 class PatchPlan(FactBase[Patch]):
     """The droplet's pending updates and needs. `refresh`: fetch the packages' lists first if they are old."""
 
-    default = NOTHING.copy
+    default = nothing
 
     def command(self, refresh: bool = False, security_only: bool = False) -> StringCommand:
         flags = [*(["--refresh"] if refresh else []), *(["--security-only"] if security_only else [])]
         return patch_command("plan", *flags)
 
     def process(self, output: list[str]) -> Patch:
-        return Patch(**json.loads(output[-1])) if output else NOTHING.copy()
+        found: Patch = json.loads(output[-1]) if output else nothing()
+        return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from pyinfra.api import FileUploadCommand, StringCommand
+from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand
 
-Commands = Generator[StringCommand | FileUploadCommand, None, None]  # what an operation yields
+Commands = Generator[
+    StringCommand | FileUploadCommand | FunctionCommand, None, None
+]  # what an operation yields

@@ -32,15 +32,19 @@ def on(sites: Sequence[str], seconds: float, message: str | None = None, reason:
 
 
 @operation()
-def off(sites: Sequence[str], when_healthy: bool = True, within: float = 120.0) -> Commands:
+def off(
+    sites: Sequence[str], when_healthy: bool = True, within: float = 120.0, reason: str | None = None
+) -> Commands:
     """
     End the maintenance of sites. Fails where an app is not healthy: it then stays in maintenance, to its end.
 
     + sites: names of apps
     + when_healthy: only when the app's own health check passes, which asks MongoDB as the site's own user
     + within: seconds that it may take
+    + reason: leave alone what was begun for another reason
     """
-    there = [site for site in sites if site in host.get_fact(MaintenanceFact)]
+    state = host.get_fact(MaintenanceFact)
+    there = [site for site in sites if site in state and reason in (None, state[site]["reason"])]
     if not there:
         host.noop("no site is in maintenance")
         return

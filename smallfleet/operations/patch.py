@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
 
-from smallfleet.facts.patch import PatchPlan, patch_command
+from smallfleet.facts.patch import Patch, PatchPlan, patch_command
 from smallfleet.facts.reboot import RebootProblems
-from smallfleet.operations import Commands
+from smallfleet.operations import Commands, maintenance, reboot
 
 
 def _flags(security_only: bool) -> list[str]:
@@ -26,24 +26,62 @@ def downloaded(security_only: bool = False) -> Commands:
 
 
 @operation()
-def installed(security_only: bool = False) -> Commands:
-    """Have the pending updates installed. No service is restarted by that."""
-    pending = host.get_fact(PatchPlan, security_only=security_only)["pending"]
-    if not pending:
+def installed(found: dict[str, Patch], security_only: bool = False) -> Commands:
+    """
+    Have the pending updates installed. No service is restarted by that.
+
+    + found: where to note, under the droplet's name, what it needs now that they are
+    + security_only: leave the others
+    """
+    patch = host.get_fact(PatchPlan, security_only=security_only)
+    if patch["pending"]:
+        names = ", ".join(update["name"] for update in patch["pending"])
+        host.log(f"{len(patch['pending'])} updates: {names}", logger.info)
+        yield patch_command("install", *_flags(security_only))
+        patch = host.get_fact(PatchPlan, security_only=security_only)  # pyinfra comes back here afterwards
+    else:
         host.noop("nothing is pending")
-        return
-    host.log(f"{len(pending)} updates: {', '.join(update['name'] for update in pending)}", logger.info)
-    yield patch_command("install", *_flags(security_only))
+    found[host.name] = patch
 
 
 @operation()
-def restarted() -> Commands:
-    """Have every service run with the files that are installed."""
-    if services := host.get_fact(PatchPlan)["restart"]:
-        host.log(f"restarts {', '.join(services)}", logger.info)
+def stopped(services: Sequence[str]) -> Commands:
+    """Have services stopped, so that they end in order and in their own time."""
+    for service in services:
+        yield StringCommand("systemctl", "stop", service)
+
+
+@operation()
+def taken_up(
+    found: dict[str, Patch],
+    turn: bool,
+    services: Sequence[str],
+    sites: Sequence[str],
+    reason: str,
+    seconds: float = 180.0,
+) -> Commands:
+    """
+    Make the updates count, by what the droplet was found to need: a reboot, or services restarted. On every
+    droplet whose sites wait for that, end their maintenance as soon as they are healthy.
+
+    + found: what was found, by droplet
+    + turn: whether this is the droplet whose turn it is
+    + services: those of its services that were stopped for it
+    + sites: the droplet's sites that wait
+    + reason: of their maintenance; one that was begun for another is left alone
+    + seconds: how long the reboot may take
+    """
+    patch = found.get(host.name)
+    if turn and patch and patch["reboot"]:
+        yield from reboot.rebooted._inner(seconds=seconds)
+    elif turn and patch and patch["restart"]:
+        for service in services:
+            yield StringCommand("systemctl", "start", service)
         yield patch_command("restart")
-    else:
-        host.noop("every service runs with what is installed")
+    elif turn:
+        host.noop("neither a reboot nor a restart is needed")
+    if sites:
+        yield from maintenance.off._inner(sites=sites, reason=reason, within=seconds)
 
 
 @operation()
@@ -65,20 +103,20 @@ def comes_back() -> Commands:
 @operation(is_idempotent=False)
 def healthy(sites: Sequence[tuple[str, str]], services: Sequence[str], seconds: float = 90.0) -> Commands:
     """
-    Wait until the droplet does its work: its services run, and its sites answer as visitors ask them, through NGINX.
-    A site in maintenance does not count as healthy.
+    Wait until the droplet does its work: its services run, and its sites answer as visitors ask them, through
+    NGINX. A site in maintenance does not count as healthy.
 
     + sites: (domain, path of the health check)
     + services: units
     + seconds: how long that may take
     """
-    asks = [f"systemctl is-active --quiet {service}" for service in services]
+    asks = {service: f"systemctl is-active --quiet {service}" for service in services}
     for domain, path in sites:
         ask = f"curl -sk -m 10 -o /dev/null -w '%{{http_code}}' --resolve {domain}:443:127.0.0.1"
-        asks.append(f'[ "$({ask} https://{domain}{path})" = 200 ]')
-    for what in asks:
+        asks[domain] = f'[ "$({ask} https://{domain}{path})" = 200 ]'
+    for what, ask in asks.items():
         script = (
-            f"end=$(($(date +%s) + {seconds:.0f})); until {what}; do "
-            f'if [ "$(date +%s)" -ge "$end" ]; then exit 1; fi; sleep 0.2; done'
+            f'end=$(($(date +%s) + {seconds:.0f})); until {ask}; do if [ "$(date +%s)" -ge "$end" ]; then '
+            f'echo "{what} is not healthy, after {seconds:.0f} s" >&2; exit 1; fi; sleep 0.2; done'
         )
         yield StringCommand("sh", "-c", QuoteString(script))

@@ -43,7 +43,7 @@ def reboot(state: Any, host: Any, seconds: float) -> bool:
     _ask(host, REBOOT)
     _disconnect(host)
     while time.monotonic() - began < seconds:
-        if (new := _boot_of(host)) not in ("", old):
+        if _boot_of(host) not in ("", old):
             host.log(f"is back after {time.monotonic() - began:.1f} s", logger.info)
             return True
         _disconnect(host)

@@ -5,11 +5,12 @@
     smallfleet-maintenance on NAME… --until 1767225600 …
     smallfleet-maintenance off NAME… [--when-healthy] [--within SECONDS]
     smallfleet-maintenance status            one JSON object {NAME: {"until", "since", "message", "reason"}}
-    smallfleet-maintenance watch             end what is over; the unit smallfleet-maintenance.service does that
+    smallfleet-maintenance watch             end what is over; smallfleet-maintenance.service does that
 
 A site is in maintenance while /var/lib/smallfleet/maintenance/on/NAME is there: NGINX looks at it at each
-request, so that nothing is reloaded. The file holds when it ends, and outlasts a reboot. Whoever switched it on
-may be gone by then: systemd starts `watch` whenever some site is in maintenance, also after a boot.
+request, so that nothing is reloaded. The file holds when it ends, and outlasts a reboot. Whoever switched it
+on may be gone by then: systemd starts `watch` whenever some site is in maintenance, also after a boot. A
+maintenance that ends later and was begun for another reason is left as it is.
 
 `on` returns when the requests that were in the app have been answered, or after --drain seconds.
 `off --when-healthy` returns when the app has answered its own health check, which asks MongoDB as the
@@ -87,6 +88,9 @@ def prepare(name: str, message: str = MESSAGE) -> None:
 
 
 def switch_on(name: str, until: float, message: str, reason: str) -> None:
+    there = status().get(name)
+    if there and there["reason"] != reason and there["until"] >= until:
+        return
     prepare(name, message)
     now = time.time()
     if until - now > LONG:

@@ -33,7 +33,7 @@ FRESH = 3600  # seconds; packages' lists that are older are fetched anew
 MANAGER = "systemd-manager"  # needrestart's word for PID 1
 NOT_ALONE = {MANAGER: "systemd (PID 1)", "dbus.service": "D-Bus", "dbus-broker.service": "D-Bus"}
 APT = (
-    "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600", "-o", "APT::Get::Always-Include-Phased-Updates=true",
+    "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600",
     "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
 )  # fmt: skip
 INST = re.compile(r"^Inst (\S+) (?:\[(\S+)\] )?\((\S+) (.*?) ?\[\S+\]\)")
