@@ -7,16 +7,19 @@ import sys
 import typer
 from rich.console import Console
 
-from smallfleet.cli import lab, secrets
+from smallfleet.cli import lab, maintenance, secrets
 from smallfleet.cli.check import check
 from smallfleet.cli.destroy import destroy
+from smallfleet.cli.patch import patch
 from smallfleet.errors import FleetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(lab.app, name="lab")
 app.add_typer(secrets.app, name="secrets")
 app.command()(check)
+app.add_typer(maintenance.app, name="maintenance")
 app.command()(destroy)
+app.command()(patch)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def patch_command(*words: str) -> StringCommand:
 class PatchPlan(FactBase[Patch]):
     """The droplet's pending updates and needs. `refresh`: fetch the packages' lists first if they are old."""
 
-    default = nothing
+    default = staticmethod(nothing)
 
     def command(self, refresh: bool = False, security_only: bool = False) -> StringCommand:
         flags = [*(["--refresh"] if refresh else []), *(["--security-only"] if security_only else [])]
