@@ -7,7 +7,7 @@
     print(crowd.table())
     assert not crowd.failed
 
-Python's http.client sends a request once: what is reset, cut off or refused is seen as that. A connection that
+http.client sends a request once: what is reset, cut off or refused is seen as that. A connection that
 the server ended by saying `Connection: close` is opened anew, as any client does.
 """
 
