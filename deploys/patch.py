@@ -45,7 +45,8 @@ services_here = patchday.services_of(fleet, host.name)
 
 if host.name in day.turns:
     patch.downloaded(name="Fetch the updates", security_only=security_only)
-    # All at once, as nothing is touched by it.
+    # Both on all droplets at once, as nothing is touched by it.
+    patch.running(name="What was stopped runs", services=services_here)
     patch.healthy(
         name="All works before it begins", sites=sites_here, services=services_here, seconds=30, _if=goes_on
     )

@@ -46,10 +46,28 @@ def installed(found: dict[str, Patch], security_only: bool = False) -> Commands:
 
 
 @operation()
-def stopped(services: Sequence[str]) -> Commands:
-    """Have services stopped, so that they end in order and in their own time."""
+def stopped(services: Sequence[str], at_most: float = 60.0) -> Commands:
+    """
+    Have services stopped, so that they end in order and in their own time.
+
+    + services: units
+    + at_most: seconds after which the droplet starts them again by itself, if nobody went on
+    """
     for service in services:
-        yield StringCommand("systemctl", "stop", service)
+        again = f"smallfleet-again-{service.removesuffix('.service')}"
+        yield StringCommand(
+            *("systemctl", "stop", f"{again}.timer", "2>/dev/null", ";"),
+            *("systemd-run", "--quiet", "--collect", f"--unit={again}", f"--on-active={at_most:g}"),
+            *("--timer-property=AccuracySec=1s", "systemctl", "start", service),
+            *("&&", "systemctl", "stop", service),
+        )
+
+
+@operation()
+def running(services: Sequence[str]) -> Commands:
+    """Have services running that a patch day which was cut off may have left stopped."""
+    for service in host.get_fact(Unhealthy, sites=[], services=list(services), seconds=0):
+        yield StringCommand("systemctl", "start", service)
 
 
 @operation()
