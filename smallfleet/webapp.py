@@ -28,8 +28,8 @@ def environment(context: Context, app: AppRole) -> dict[str, str]:
 def mongodb_url(context: Context, app: AppRole) -> str:
     """mongodb://USER:PASSWORD@PRIVATE:PORT/DATABASE; each user is one of its own database.
 
-    A connection is made within a second or tried again: a droplet that reboots answers nothing, and who began to
-    connect just before it was back would wait for the kernel's own repetitions.
+    A connection is made within a second or tried again: a droplet that reboots answers nothing, and who began
+    to connect just before it was back would wait for the kernel's own repetitions.
     """
     assert app.mongodb is not None
     role = next(name for name in context.fleet.roles if context.fleet.roles[name].kind == "mongodb")
