@@ -32,7 +32,7 @@ def serve(lab: Lab) -> None:
     try:
         network.up()
         far_side.start()
-        machines.resume()
+        machines.attach()  # the API starts them when it has set the firewalls
         parts = Parts(machines, network, far_side.dns, lab.public_range)
         app = create_app(parts, lab.token, lab.path / "api.json")
         uvicorn.run(

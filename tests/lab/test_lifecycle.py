@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from smallfleet.cloud.client import Client
 from smallfleet.lab.descriptor import Lab
 from smallfleet.secrets import Secret
-from tests.lab.conftest import BIN, Workplace, traces, workplace
+from tests.lab.conftest import BIN, Workplace, eventually, traces, workplace
 
 QUICK = """from pyinfra.operations import files
 
@@ -106,6 +107,20 @@ def test_a_droplet_that_the_inventory_no_longer_names_is_reported_and_left(place
     assert "Not in the inventory, left alone: two" in done.stderr
     assert account(place)["droplets"] == ["one", "two"]
     assert place.ssh("two", "hostname").strip() == "two"
+
+
+def test_a_kept_lab_comes_back_with_its_droplets_behind_their_firewall(place: Workplace) -> None:
+    place.ssh("one", "echo kept > /root/kept; sync")
+    place.run("fleet", "lab", "down", "--name", place.lab, "--keep")
+    place.run("fleet", "lab", "up", "--name", place.lab)
+    eventually(lambda: place.ssh("one", "cat /root/kept", check=False) == "kept\n", "the disk is the old one")
+    place.ssh("one", "systemd-run -q --collect python3 -m http.server 9999")
+    inside = "curl -s -o /dev/null http://127.0.0.1:9999/ && echo open"
+    eventually(lambda: place.ssh("one", inside, check=False) == "open\n", "something listens")
+    address = place.ssh("one", "ip -4 -o address show dev eth0").split()[3].split("/")[0]
+    with pytest.raises(OSError):
+        socket.create_connection((address, 9999), timeout=2)
+    place.deploy("inventory/two.py", "deploys/quick.py")
 
 
 def test_all_mistakes_are_told_at_once_before_anything_connects(place: Workplace) -> None:

@@ -102,6 +102,81 @@ def test_one_droplet_serves_all_seven_sites(single: Single) -> None:
     eventually(lambda: all_answer(single.place, INVENTORY), "all seven sites answer 200")
 
 
+class Visitor:
+    """Asks the sites as curl does, their certificates verified against the lab's CA."""
+
+    def __init__(self, place: Workplace) -> None:
+        answers = place.sites(INVENTORY)
+        self.options = ["--silent", "--show-error", "--cacert", str(Lab.load(place.lab).ca)]
+        for domain in [*(answer["url"].split("/")[2] for answer in answers), "www.podcast.example.com"]:
+            for port in ("80", "443"):
+                self.options += ["--resolve", f"{domain}:{port}:{answers[0]['address']}"]
+
+    def ask(self, url: str, *words: str) -> tuple[str, dict[str, str]]:
+        """(status and version, such as "200 2"; headers in small letters) of a GET."""
+        form = ["--dump-header", "-", "--output", "/dev/null", "--write-out", "%{http_code} %{http_version}"]
+        done = subprocess.run(
+            ["curl", *self.options, *form, *words, url], capture_output=True, text=True, check=True
+        )
+        lines = done.stdout.splitlines()
+        headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
+        return lines[-1], headers
+
+
+@pytest.fixture(scope="module")
+def visitor(single: Single) -> Visitor:
+    eventually(lambda: all_answer(single.place, INVENTORY), "all seven sites answer 200")
+    return Visitor(single.place)
+
+
+def test_pages_come_over_http2_with_headers_that_protect(visitor: Visitor) -> None:
+    status, headers = visitor.ask("https://podcast.example.com/", "--compressed")
+    assert status == "200 2"
+    assert headers["content-encoding"] == "gzip"
+    assert {"strict-transport-security", "x-content-type-options", "referrer-policy"} <= headers.keys()
+    assert headers["server"] == "nginx", "without its version"
+
+
+def test_http_and_other_names_lead_to_the_site(visitor: Visitor) -> None:
+    for url in ("http://podcast.example.com/a?b=1", "https://www.podcast.example.com/a?b=1"):
+        status, headers = visitor.ask(url)
+        assert status.startswith("301") and headers["location"] == "https://podcast.example.com/a?b=1"
+
+
+def test_a_public_page_is_kept_and_static_files_are_for_ever(visitor: Visitor) -> None:
+    feed = "https://podcast.example.com/feed.rss"
+    visitor.ask(feed)
+    assert visitor.ask(feed)[1]["x-cache"] == "hit"
+    status, headers = visitor.ask("https://podcast.example.com/static/site.css")
+    assert status == "200 2" and "immutable" in headers["cache-control"]
+
+
+def test_big_files_come_in_ranges(visitor: Visitor) -> None:
+    file = "https://media.example.com/files/hello-droplet.mp3"
+    status, headers = visitor.ask(file, "--range", "1000-1999")
+    assert status == "206 2"
+    assert headers["content-length"] == "1000"
+    assert headers["content-range"].startswith("bytes 1000-1999/")
+
+
+def test_who_asks_too_often_is_told_so(visitor: Visitor) -> None:
+    # 40 at once and 20 a second are let through: of 400 in a row over one connection some are not.
+    urls = ["https://podcast.example.com/health"] * 400
+    command = [
+        "curl",
+        *visitor.options,
+        "--parallel",
+        "--parallel-max",
+        "50",
+        "--write-out",
+        "%{http_code}\n",
+    ]
+    for url in urls:
+        command += ["--output", "/dev/null", url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"200", "429"}
+
+
 def test_a_second_run_changes_nothing(single: Single) -> None:
     assert single.place.deploy(INVENTORY, "deploys/site.py") == {"single": []}
 
