@@ -4,8 +4,8 @@ pyinfra inventory/prod.py deploys/patch.py            shows what it will do, ask
                                             --dry     only shows it
     --data security_only=true    security updates only
     --data only=podcast,mongodb  these droplets, or those of these roles (not --limit: sites elsewhere wait)
-    --data maintenance=300       seconds after which a site leaves maintenance by itself, whatever happens
     --data reboot=180            seconds that a droplet may take to come back
+    --data maintenance=300       seconds after which a site leaves maintenance by itself, whatever happens
 
 What others need goes last, with their sites in maintenance meanwhile. Whatever fails ends the day there;
 the next run goes on from what it finds.
@@ -21,6 +21,7 @@ from smallfleet.operations import maintenance, patch
 
 fleet = Context.of(host).fleet
 security_only = bool(host.data.get("security_only"))
+reboot_seconds = float(host.data.get("reboot") or 180)
 only = [word for word in str(host.data.get("only") or "").split(",") if word]
 day = patchday.day_of(state, fleet, only)
 connected = [other.name for other in state.inventory.get_active_hosts()]
@@ -66,7 +67,7 @@ for turn in host.loop(day.turns):
         maintenance.on(
             name=f"Sites that need {turn} into maintenance",
             sites=sites,
-            seconds=float(host.data.get("maintenance") or 300),
+            seconds=float(host.data.get("maintenance") or reboot_seconds + 120),
             reason="patch day",
             _if=interrupts,
         )
@@ -83,7 +84,7 @@ for turn in host.loop(day.turns):
             found=day.found,
             turn=mine,
             services=services_here if mine else [],
-            seconds=float(host.data.get("reboot") or 180),
+            seconds=reboot_seconds,
             sites=sites,
             reason="patch day",
             _if=None if sites else goes_on,

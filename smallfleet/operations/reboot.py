@@ -37,6 +37,9 @@ def rebooted(seconds: float = 300.0) -> Commands:
 def reboot(state: Any, host: Any, seconds: float) -> bool:
     """As the operation; False if it did not come back."""
     old = _ask(host, BOOT_ID)
+    if not old:
+        host.log_styled("does not answer, so it is not rebooted", fg="red", log_func=logger.error)
+        return False
     journal = _ask(host, JOURNAL)
     began = time.monotonic()
     host.log("reboots", logger.info)

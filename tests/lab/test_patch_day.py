@@ -148,6 +148,24 @@ def test_a_patch_day_under_load(place: Workplace, capsys: pytest.CaptureFixture[
     assert changes == {name: [] for name in DROPLETS}
 
 
+def test_what_needs_no_reboot_is_restarted(place: Workplace) -> None:
+    before = boots(place)
+    programs = {"podcast": ("/usr/sbin/nginx", "nginx"), "mongo": ("/usr/bin/mongod", "mongod")}
+    started = {}
+    for name, (program, unit) in programs.items():
+        # As an update does it: the file is another one, and the process runs with the one that is gone.
+        place.ssh(name, f"cp -p {program} {program}.new && mv {program}.new {program}")
+        started[name] = place.ssh(name, f"systemctl show -P ExecMainStartTimestampMonotonic {unit}")
+    shown = place.run("fleet", "patch", INVENTORY, "--limit", "podcast", "--limit", "mongodb", "-y").stderr
+    assert re.search(r"podcast\W.*restart nginx", shown) and re.search(r"mongo\W.*restart mongod", shown)
+    assert boots(place) == before
+    for name, (_, unit) in programs.items():
+        assert place.ssh(name, f"systemctl show -P ExecMainStartTimestampMonotonic {unit}") != started[name]
+    history = place.ssh("media", "journalctl -u smallfleet-maintenance -o cat --since -10min")
+    assert "Started" in history and "ends by itself" not in history  # it was in maintenance, and came back
+    assert all_answer(place, INVENTORY)
+
+
 def test_a_client_that_dies_in_the_maintenance_leaves_no_site_in_it(place: Workplace) -> None:
     place.ssh("mongo", "touch /run/reboot-required")
     before = boot_of(place, "mongo")
