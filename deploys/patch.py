@@ -43,7 +43,6 @@ def goes_on() -> bool:
 sites_here = [(app.domain, app.app.health) for app in patchday.sites_of(fleet, host.name)]
 services_here = patchday.services_of(fleet, host.name)
 
-
 if host.name in day.turns:
     patch.downloaded(name="Fetch the updates", security_only=security_only)
     # Both on all droplets at once, as nothing is touched by it.
@@ -82,12 +81,11 @@ for turn in host.loop(day.turns):
         patch.taken_up(
             name=f"{turn}: reboot or restart; the sites come back when they can",
             found=day.found,
-            turn=mine,
+            turn=goes_on if mine else None,
             services=services_here if mine else [],
             seconds=reboot_seconds,
             sites=sites,
             reason="patch day",
-            _if=None if sites else goes_on,
         )
     if mine or host.name == day.after(turn):
         # The next droplet takes part, and so does not begin before this one is well.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, StringCommand, operation
@@ -73,7 +73,7 @@ def running(services: Sequence[str]) -> Commands:
 @operation()
 def taken_up(
     found: dict[str, Patch],
-    turn: bool,
+    turn: Callable[[], bool] | None,
     services: Sequence[str],
     sites: Sequence[str],
     reason: str,
@@ -84,16 +84,16 @@ def taken_up(
     droplet whose sites wait for that, end their maintenance as soon as they are healthy.
 
     + found: what was found, by droplet
-    + turn: whether this is the droplet whose turn it is
+    + turn: given for the droplet whose turn it is; whether that is still to be done
     + services: those of its services that were stopped for it
     + sites: the droplet's sites that wait
     + reason: of their maintenance; one that was begun for another is left alone
     + seconds: how long the reboot may take
     """
-    patch = found.get(host.name)
-    if turn and patch and patch["reboot"]:
+    patch = found.get(host.name) if turn and turn() else None
+    if patch and patch["reboot"]:
         yield from reboot.rebooted._inner(seconds=seconds)
-    elif turn and patch and patch["restart"]:
+    elif patch and patch["restart"]:
         for service in services:
             yield StringCommand("systemctl", "start", service)
         yield patch_command("restart")
