@@ -31,8 +31,9 @@ if missing := day.missing(connected):
         f"Nothing was begun: no connection to {', '.join(missing)}, and the patch day needs them."
     )
 if host.name in day.turns:
-    found = host.get_fact(PatchPlan, refresh=True, security_only=security_only)
-    day.report(host.name, found, day.turns)
+    day.report(
+        host.name, host.get_fact(PatchPlan, refresh=True, security_only=security_only), expected=day.turns
+    )
 
 
 def goes_on() -> bool:
@@ -44,9 +45,9 @@ sites_here = [(app.domain, app.app.health) for app in patchday.sites_of(fleet, h
 services_here = patchday.services_of(fleet, host.name)
 
 if host.name in day.turns:
-    patch.downloaded(name="Fetch the updates", security_only=security_only)
-    # Both on all droplets at once, as nothing is touched by it.
-    patch.running(name="What was stopped runs", services=services_here)
+    patch.downloaded(name="Fetch the updates", plan=day.plans[host.name], security_only=security_only)
+    # All of this on all droplets at once, as nothing is touched by it.
+    patch.running(name="What has stopped or failed is started", services=services_here)
     patch.healthy(
         name="All works before it begins", sites=sites_here, services=services_here, seconds=30, _if=goes_on
     )
@@ -57,7 +58,13 @@ for turn in host.loop(day.turns):
 
     if mine:
         patch.comes_back(name=f"{turn} would come back from a reboot", _if=goes_on)
-        patch.installed(name=f"{turn}: install", found=day.found, security_only=security_only, _if=goes_on)
+        patch.installed(
+            name=f"{turn}: install",
+            plan=day.plans[turn],
+            found=day.found,
+            security_only=security_only,
+            _if=goes_on,
+        )
 
     def interrupts(turn: str = turn) -> bool:
         return goes_on() and day.interrupts(turn)

@@ -28,3 +28,15 @@ class Unhealthy(FactBase[list[str]]):
 
     def process(self, output: list[str]) -> list[str]:
         return [line.strip() for line in output if line.strip()]
+
+
+class FailedUnits(FactBase[list[str]]):
+    """The units that systemd says have failed."""
+
+    default = list
+
+    def command(self) -> str:
+        return "systemctl list-units --state=failed --plain --no-legend"
+
+    def process(self, output: list[str]) -> list[str]:
+        return [line.split()[0] for line in output if line.strip()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, StringCommand, operation
 
-from smallfleet.facts.health import Unhealthy
+from smallfleet.facts.health import FailedUnits, Unhealthy
 from smallfleet.facts.patch import Patch, PatchPlan, patch_command
 from smallfleet.facts.reboot import RebootProblems
 from smallfleet.operations import Commands, maintenance, reboot
@@ -18,31 +18,36 @@ def _flags(security_only: bool) -> list[str]:
 
 
 @operation()
-def downloaded(security_only: bool = False) -> Commands:
-    """Have the pending updates on the droplet, so that installing them is short."""
-    if not host.get_fact(PatchPlan, security_only=security_only)["pending"]:
+def downloaded(plan: Patch, security_only: bool = False) -> Commands:
+    """
+    Have the pending updates on the droplet, so that installing them is short.
+
+    + plan: what `PatchPlan` said when the day began
+    + security_only: leave the others
+    """
+    if not plan["pending"]:
         host.noop("nothing is pending")
         return
     yield patch_command("download", *_flags(security_only))
 
 
 @operation()
-def installed(found: dict[str, Patch], security_only: bool = False) -> Commands:
+def installed(plan: Patch, found: dict[str, Patch], security_only: bool = False) -> Commands:
     """
     Have the pending updates installed. No service is restarted by that.
 
+    + plan: what `PatchPlan` said when the day began
     + found: where to note, under the droplet's name, what it needs now that they are
     + security_only: leave the others
     """
-    patch = host.get_fact(PatchPlan, security_only=security_only)
-    if patch["pending"]:
-        names = ", ".join(update["name"] for update in patch["pending"])
-        host.log(f"{len(patch['pending'])} updates: {names}", logger.info)
+    if plan["pending"]:
+        names = ", ".join(update["name"] for update in plan["pending"])
+        host.log(f"{len(plan['pending'])} updates: {names}", logger.info)
         yield patch_command("install", *_flags(security_only))
-        patch = host.get_fact(PatchPlan, security_only=security_only)  # pyinfra comes back here afterwards
+        plan = host.get_fact(PatchPlan, security_only=security_only)  # pyinfra comes back here afterwards
     else:
         host.noop("nothing is pending")
-    found[host.name] = patch
+    found[host.name] = plan
 
 
 @operation()
@@ -65,9 +70,17 @@ def stopped(services: Sequence[str], at_most: float = 60.0) -> Commands:
 
 @operation()
 def running(services: Sequence[str]) -> Commands:
-    """Have services running that a patch day which was cut off may have left stopped."""
+    """
+    Have services running that a patch day which was cut off may have left stopped, and start what has failed once
+    more: what fails again is for `comes_back` to say.
+
+    + services: units
+    """
     for service in host.get_fact(Unhealthy, sites=[], services=list(services), seconds=0):
         yield StringCommand("systemctl", "start", service)
+    for unit in host.get_fact(FailedUnits):
+        host.log(f"{unit} had failed, and is started again", logger.warning)
+        yield StringCommand("systemctl", "start", unit, "||", "true")
 
 
 @operation()
@@ -93,6 +106,7 @@ def taken_up(
     patch = found.get(host.name) if turn and turn() else None
     if patch and patch["reboot"]:
         yield from reboot.rebooted._inner(seconds=seconds)
+        yield from running._inner(services=services)
     elif patch and patch["restart"]:
         for service in services:
             yield StringCommand("systemctl", "start", service)

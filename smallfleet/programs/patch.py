@@ -15,6 +15,7 @@ that was cut off goes on where it was. Python's standard library only. Python 3.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from typing import Any
 
 REQUIRED = Path("/run/reboot-required")
 LISTS = Path("/var/lib/apt/periodic/update-success-stamp"), Path("/var/lib/apt/lists")
+INFO = Path("/var/lib/dpkg/info")
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_MARK = "# smallfleet-patch"
 FRESH = 3600  # seconds; packages' lists that are older are fetched anew
@@ -151,13 +153,21 @@ def mapped() -> dict[str, set[str]]:
 
 def files_of(package: str) -> set[str]:
     """The files of an installed package, by the paths that processes show them under."""
-    listed = run("dpkg-query", "-L", package, check=False).splitlines()
-    directories: dict[str, str] = {}
+    lists = [
+        INFO / f"{package}.list",
+        *INFO.glob(f"{package}:*.list"),
+    ]  # the second if it is for several machines
     files = set()
-    for path in listed:
+    for path in (line for file in lists if file.exists() for line in file.read_text().splitlines()):
         parent, _, name = path.rpartition("/")
-        files.add(directories.setdefault(parent, os.path.realpath(parent or "/")).rstrip("/") + "/" + name)
+        files.add(f"{real(parent)}/{name}")
     return files
+
+
+@functools.cache
+def real(directory: str) -> str:
+    """The directory with links followed (/lib is /usr/lib), without a slash at its end."""
+    return os.path.realpath(directory or "/").rstrip("/")
 
 
 def foreseen(updates: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
