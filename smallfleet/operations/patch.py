@@ -71,8 +71,8 @@ def stopped(services: Sequence[str], at_most: float = 60.0) -> Commands:
 @operation()
 def running(services: Sequence[str]) -> Commands:
     """
-    Have services running that a patch day which was cut off may have left stopped, and start what has failed once
-    more: what fails again is for `comes_back` to say.
+    Have services running that a patch day which was cut off may have left stopped, and start once more what
+    has failed: what fails again is for `comes_back` to say.
 
     + services: units
     """
