@@ -32,7 +32,7 @@ files.put(
 apt.update(name="Update the packages' lists, once a day", cache_time=DAY)
 apt.packages(
     name="Install what every droplet has",
-    packages=["sudo", "ca-certificates", "curl", "tzdata", "unattended-upgrades"],
+    packages=["sudo", "ca-certificates", "curl", "tzdata", "unattended-upgrades", "needrestart"],
     no_recommends=True,
 )
 
@@ -105,6 +105,12 @@ files.template(
     name="Install security updates by themselves, never reboot",
     src=str(TEMPLATES / "apt/52unattended-upgrades-smallfleet.j2"),
     dest="/etc/apt/apt.conf.d/52unattended-upgrades-smallfleet",
+    mode="644",
+)
+files.put(
+    name="Restart no service by itself after an update: that has its own time",
+    src=str(TEMPLATES / "apt/needrestart.conf"),
+    dest="/etc/needrestart/conf.d/smallfleet.conf",
     mode="644",
 )
 

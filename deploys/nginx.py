@@ -5,7 +5,9 @@ from pathlib import Path
 from pyinfra import host
 from pyinfra.facts.files import File
 from pyinfra.operations import apt, files, systemd
+from pyinfra.operations.util import any_changed
 
+from smallfleet import programs
 from smallfleet.context import Context
 from smallfleet.operations import nginx
 from smallfleet.rendering import render
@@ -57,4 +59,31 @@ if context.has("nginx"):
 
     systemd.service(
         name="NGINX runs, also after a reboot", service="nginx.service", running=True, enabled=True
+    )
+
+    # Maintenance: what NGINX looks at, and what ends it by itself.
+    for directory in host.loop(("", "/on", "/long", "/pages")):
+        files.directory(
+            name="Maintenance: its directories",
+            path=f"/var/lib/smallfleet/maintenance{directory}",
+            mode="755",
+        )
+    files.put(
+        name="Maintenance: its program",
+        src=str(programs.path("maintenance")),
+        dest="/usr/local/sbin/smallfleet-maintenance",
+        mode="755",
+    )
+    units = [
+        files.template(
+            name=f"Maintenance: its {kind} unit",
+            src=f"templates/systemd/smallfleet-maintenance.{kind}.j2",
+            dest=f"/etc/systemd/system/smallfleet-maintenance.{kind}",
+            mode="644",
+        )
+        for kind in ("service", "path")
+    ]
+    systemd.daemon_reload(name="Maintenance: systemd reads its units anew", _if=any_changed(*units))
+    systemd.service(
+        name="Maintenance ends by itself", service="smallfleet-maintenance.path", running=True, enabled=True
     )

@@ -7,10 +7,11 @@ import sys
 import typer
 from rich.console import Console
 
-from smallfleet.cli import lab, lock, secrets
+from smallfleet.cli import lab, lock, maintenance, secrets
 from smallfleet.cli.check import check
 from smallfleet.cli.destroy import destroy
 from smallfleet.cli.history import history
+from smallfleet.cli.patch import patch
 from smallfleet.cli.releases import releases, rollback
 from smallfleet.errors import FleetError
 
@@ -23,6 +24,8 @@ app.command()(destroy)
 app.command()(history)
 app.command()(releases)
 app.command()(rollback)
+app.add_typer(maintenance.app, name="maintenance")
+app.command()(patch)
 
 
 def main() -> None:

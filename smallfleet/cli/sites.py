@@ -31,6 +31,12 @@ class Answer:
     seconds: float | None
     error: str | None
     curl: str
+    maintenance: bool = False
+
+    @property
+    def healthy(self) -> bool:
+        """A site in maintenance may well answer 200, with an old page: that is not healthy."""
+        return self.status == 200 and not self.maintenance
 
 
 def ask(role: str, domain: str, lab: Lab) -> Answer:
@@ -57,7 +63,10 @@ def ask(role: str, domain: str, lab: Lab) -> Answer:
             response = pool.request("GET", "/", headers={"Host": domain})
     except urllib3.exceptions.HTTPError as error:
         return Answer(role, url, address, None, None, str(error), curl)
-    return Answer(role, url, address, response.status, round(time.monotonic() - started, 3), None, curl)
+    seconds = round(time.monotonic() - started, 3)
+    return Answer(
+        role, url, address, response.status, seconds, None, curl, "X-Maintenance" in response.headers
+    )
 
 
 def sites(
@@ -68,7 +77,7 @@ def sites(
         bool, typer.Option("--json", help="Machine-readable, with how to reach each site.")
     ] = False,
 ) -> None:
-    """Ask every site and show its address, status and time; status 1 unless all answer 200."""
+    """Ask every site; show address, status and time. Status 1 unless all answer 200, none in maintenance."""
     fleet = load_inventory(inventory)
     lab = Lab.load(fleet.lab_name)
     apps = [(app.name, app.domain) for app in fleet.apps]
@@ -79,11 +88,12 @@ def sites(
     else:
         table = Table("site", "address", "droplet", "status", "time")
         for answer in answers:
-            status = (
-                f"[green]{answer.status}[/green]"
-                if answer.status == 200
-                else f"[red]{answer.status or answer.error}[/red]"
-            )
+            if answer.maintenance:
+                status = f"[yellow]maintenance ({answer.status})[/yellow]"
+            elif answer.healthy:
+                status = f"[green]{answer.status}[/green]"
+            else:
+                status = f"[red]{answer.status or answer.error}[/red]"
             table.add_row(
                 answer.role,
                 answer.url,
@@ -92,5 +102,5 @@ def sites(
                 f"{answer.seconds * 1000:.0f} ms" if answer.seconds else "–",
             )
         Console().print(table)
-    if any(answer.status != 200 for answer in answers):
+    if not all(answer.healthy for answer in answers):
         raise typer.Exit(1)

@@ -204,6 +204,7 @@ class AppNginx(Part):
     static: dict[UrlPrefix, InRelease] = Field(default_factory=dict)
     cache: Cache | None = None
     rate: Rate | None = Rate()
+    maintenance: Literal["html", "json"] = "html"  # the page, for who does not say what it accepts
     max_body: Size = "1M"
 
 

@@ -66,6 +66,8 @@ class Answer:
     status: int | None
     fault: str | None
     slow: bool = False  # read slowly on purpose
+    maintenance: bool = False  # the site said that it is in maintenance
+    token: str = ""  # what the request had in the place of TOKEN
 
 
 class _Connection(http.client.HTTPSConnection):
@@ -148,7 +150,7 @@ class Crowd:
 
     def _ask(self, visit: Visit, connection: _Connection) -> Answer:
         token = f"visit-{next(_tokens)}-"
-        status, fault = None, None
+        status, fault, maintenance = None, None, False
         at = self.now()
         try:
             body = None if visit.body is None else visit.body.replace(TOKEN, token).encode()
@@ -158,6 +160,7 @@ class Crowd:
             connection.request(visit.method, visit.path.replace(TOKEN, token), body, headers)
             response = connection.getresponse()
             status = response.status
+            maintenance = response.headers["X-Maintenance"] is not None
             text = self._read(response, visit.bytes_per_second)
             if status != visit.status:
                 fault = f"status {status}"
@@ -168,7 +171,8 @@ class Crowd:
         except (OSError, http.client.HTTPException) as error:
             fault = f"{type(error).__name__}: {error}".strip(": ")
         slow = visit.bytes_per_second is not None
-        return Answer(visit.site.name, visit.kind, at, self.now() - at, status, fault, slow)
+        took = self.now() - at
+        return Answer(visit.site.name, visit.kind, at, took, status, fault, slow, maintenance, token)
 
     def _read(self, response: http.client.HTTPResponse, bytes_per_second: int | None) -> bytes:
         """The whole answer; of what is read slowly, nothing is kept. http.client raises on a short one."""

@@ -1,0 +1,88 @@
+"""Reboots that are known to have happened."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from paramiko import SSHException
+from pyinfra import logger
+from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.api.exceptions import PyinfraError
+
+from smallfleet.operations import Commands
+
+ASKING = 20  # seconds for one command
+LOST = (OSError, EOFError, SSHException, PyinfraError)
+BOOT_ID = StringCommand("cat", "/proc/sys/kernel/random/boot_id")
+# The app ends after NGINX, so that no request that has begun is answered by a 502.
+REBOOT = StringCommand("systemctl stop nginx.service 2>/dev/null; systemctl --no-block reboot")
+NOISE = "sshd[[]|systemd-logind|session-|user@|user-runtime-dir|pam_unix|Sent signal"
+JOURNAL = StringCommand(
+    f"journalctl --quiet --no-pager --boot --output short --lines 300 | grep -Ev '{NOISE}' | tail -n 12"
+)
+
+
+@operation(is_idempotent=False)
+def rebooted(seconds: float = 300.0) -> Commands:
+    """
+    Reboot, and wait until the droplet answers over a new connection, from a new boot.
+
+    + seconds: how long that may take; then the operation fails, with what was last in the journal
+    """
+    yield FunctionCommand(reboot, (seconds,), {})
+
+
+def reboot(state: Any, host: Any, seconds: float) -> bool:
+    """As the operation; False if it did not come back."""
+    old = _ask(host, BOOT_ID)
+    if not old:
+        host.log_styled("does not answer, so it is not rebooted", fg="red", log_func=logger.error)
+        return False
+    journal = _ask(host, JOURNAL)
+    began = time.monotonic()
+    host.log("reboots", logger.info)
+    _ask(host, REBOOT)
+    _disconnect(host)
+    while time.monotonic() - began < seconds:
+        if _boot_of(host) not in ("", old):
+            host.log(f"is back after {time.monotonic() - began:.1f} s", logger.info)
+            return True
+        _disconnect(host)
+        time.sleep(0.2)
+    lines = "\n".join(f"      {line}" for line in journal.splitlines())
+    host.log_styled(
+        f"did not come back within {seconds:.0f} s. Look at its console in the cloud's control panel.\n"
+        f"    The last lines of its journal before the reboot:\n{lines}",
+        fg="red",
+        log_func=logger.error,
+    )
+    return False
+
+
+def _boot_of(host: Any) -> str:
+    """The droplet's boot id over a connection of its own; empty if it does not answer."""
+    address = host.connector.data.get("ssh_hostname") or host.name
+    try:
+        # Whether anybody listens is asked first: that is quicker to be told than SSH is, and says nothing.
+        socket.create_connection((address, int(host.connector.data.get("ssh_port") or 22)), timeout=2).close()
+    except OSError:
+        return ""
+    host.connect(show_errors=False)
+    return _ask(host, BOOT_ID) if host.connected else ""
+
+
+def _ask(host: Any, command: StringCommand) -> str:
+    """What a command prints; empty if the connection is lost."""
+    try:
+        return str(host.run_shell_command(command, _timeout=ASKING)[1].stdout.strip())
+    except LOST:
+        return ""
+
+
+def _disconnect(host: Any) -> None:
+    try:
+        host.disconnect()
+    except LOST:
+        host.connected = False

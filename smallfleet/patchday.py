@@ -1,0 +1,182 @@
+"""A patch day: in what order, what for, and how long who will be away.
+
+The order: droplets that nothing else needs go first, one after the other; what others need (by the roles'
+`needs:`) goes after those that need it. So an update that breaks something breaks one site, not the database
+of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from rich.console import Console
+from rich.table import Table
+
+from smallfleet.errors import FleetError
+from smallfleet.facts.patch import Patch
+from smallfleet.model.fleet import Fleet
+from smallfleet.model.roles import AppRole
+
+STOPPING = 4.0  # seconds that a droplet takes to stop and its firmware to begin, besides the last boot's time
+RESTARTING = 1.0  # seconds that a service is away when it is restarted
+# The service that other droplets' sites wait for, by the kind of its role.
+SERVICES = {"mongodb": "mongod.service"}
+
+
+def needed_by(fleet: Fleet, droplet: str) -> list[AppRole]:
+    """The sites anywhere in the fleet that need a service of `droplet`."""
+    serving = {name for name in fleet.roles_of(droplet) if fleet.roles[name].kind in SERVICES}
+    return [app for app in fleet.apps if serving & {*app.needs, *app.on}]
+
+
+def order(fleet: Fleet, only: Collection[str] = ()) -> list[str]:
+    """The droplets in the order they are patched. `only`: droplets or roles; all, if empty."""
+    for word in only:
+        if word not in fleet.roles and word not in [droplet.name for droplet in fleet.droplets]:
+            raise FleetError(f"{word} is neither a droplet nor a role of the fleet {fleet.name}")
+    chosen = [
+        droplet.name
+        for droplet in fleet.droplets
+        if not only or droplet.name in only or not set(only).isdisjoint(fleet.roles_of(droplet))
+    ]
+    return sorted(chosen, key=lambda name: len(needed_by(fleet, name)) > 0)  # stable: the inventory's order
+
+
+def sites_of(fleet: Fleet, droplet: str) -> list[AppRole]:
+    """The sites on `droplet` that have an app."""
+    return [app for app in fleet.apps if app.app and app.name in fleet.roles_of(droplet)]
+
+
+def waiting(fleet: Fleet, turn: str, droplet: str) -> list[str]:
+    """The sites on `droplet` that are put into maintenance while `turn` is away."""
+    return [app.name for app in sites_of(fleet, droplet) if app in needed_by(fleet, turn)]
+
+
+def services_of(fleet: Fleet, droplet: str) -> list[str]:
+    """The services of `droplet` that sites elsewhere wait for."""
+    kinds = [fleet.roles[name].kind for name in fleet.roles_of(droplet)]
+    return [SERVICES[kind] for kind in kinds if kind in SERVICES]
+
+
+def interrupts(fleet: Fleet, droplet: str, patch: Patch, then: bool = False) -> bool:
+    """Whether what `droplet` needs takes away a service that sites wait for. `then`: once it is updated."""
+    reboot, restart = ("then_reboot", "then_restart") if then else ("reboot", "restart")
+    services = services_of(fleet, droplet)
+    return bool(services and (patch[reboot] or set(services) & set(patch[restart])))  # type: ignore[literal-required]
+
+
+def away(fleet: Fleet, droplet: str, patch: Patch) -> float:
+    """Seconds that `droplet`, or its service, is expected to be away; 0 if it is not."""
+    if patch["then_reboot"]:
+        return STOPPING + patch["boot"]
+    return RESTARTING if patch["then_restart"] else 0.0
+
+
+@dataclass
+class Day:
+    """What all hosts of one run of deploys/patch.py share."""
+
+    fleet: Fleet
+    turns: list[str]
+    plans: dict[str, Patch] = field(default_factory=dict)
+    found: dict[str, Patch] = field(default_factory=dict)  # after the updates, before the reboot
+    shown: bool = False
+
+    def report(self, name: str, patch: Patch, expected: Collection[str]) -> None:
+        """Note what a host found; the last one of `expected` shows the plan of all."""
+        self.plans[name] = patch
+        if not self.shown and self.plans.keys() >= set(expected):
+            self.shown = True
+            show(self.fleet, self.turns, self.plans)
+
+    def interrupts(self, turn: str) -> bool:
+        """Whether what `turn` was found to need, once it was updated, takes away what sites wait for."""
+        return turn in self.found and interrupts(self.fleet, turn, self.found[turn])
+
+    def after(self, turn: str) -> str | None:
+        """The droplet whose turn is next."""
+        position = self.turns.index(turn) + 1
+        return self.turns[position] if position < len(self.turns) else None
+
+    def missing(self, connected: Collection[str]) -> list[str]:
+        """Droplets without which nothing may begin: those that have a turn, and those whose sites wait."""
+        wanted = set(self.turns)
+        for turn in self.turns:
+            wanted |= {other.name for other in self.fleet.droplets if waiting(self.fleet, turn, other.name)}
+        return sorted(wanted - set(connected))
+
+
+_days: WeakKeyDictionary[Any, Day] = WeakKeyDictionary()
+
+
+def day_of(state: Any, fleet: Fleet, only: Collection[str]) -> Day:
+    """The day that all hosts of pyinfra's `state` share."""
+    if state not in _days:
+        _days[state] = Day(fleet, order(fleet, only))
+    return _days[state]
+
+
+# ---- the plan, as it is shown
+
+
+def need_of(patch: Patch) -> str:
+    if patch["then_reboot"]:
+        return "reboot"
+    if patch["then_restart"]:
+        return f"restart {', '.join(unit.removesuffix('.service') for unit in patch['then_restart'])}"
+    return "nothing"
+
+
+def effect_of(fleet: Fleet, droplet: str, patch: Patch) -> str:
+    """What visitors will notice, in words."""
+    seconds = away(fleet, droplet, patch)
+    if not seconds:
+        return "nothing"
+    here = [app.name for app in sites_of(fleet, droplet)]
+    if interrupts(fleet, droplet, patch, then=True):
+        names = [app.name for app in needed_by(fleet, droplet)]
+        return f"maintenance of {', '.join(names)}: about {seconds + 2:.0f} s"
+    if not here:
+        return "nothing"
+    return f"{', '.join(here)} away: about {seconds:.0f} s"
+
+
+def packages(plans: Mapping[str, Patch]) -> list[tuple[str, str, str, list[str]]]:
+    """Each pending update once: name, version, source, the droplets it is for."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for droplet, patch in plans.items():
+        for update in patch["pending"]:
+            key = (update["name"], update["to"], ", ".join(update["sources"]))
+            found.setdefault(key, []).append(droplet)
+    return [(*key, droplets) for key, droplets in sorted(found.items())]
+
+
+def show(fleet: Fleet, turns: Sequence[str], plans: Mapping[str, Patch]) -> None:
+    """Print the plan to stderr: the droplets in their order, then the updates with their sources."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 140
+    table = Table("turn", "droplet", "updates", "security", "then it needs", "visitors notice")
+    there = [turn for turn in turns if turn in plans]
+    for number, droplet in enumerate(there, start=1):
+        patch = plans[droplet]
+        table.add_row(
+            str(number),
+            droplet,
+            str(len(patch["pending"])),
+            str(sum(update["security"] for update in patch["pending"])),
+            need_of(patch),
+            effect_of(fleet, droplet, patch),
+        )
+    console.print(table)
+    listed = Table("update", "version", "from", "droplets")
+    for name, version, source, droplets in packages({droplet: plans[droplet] for droplet in there}):
+        listed.add_row(name, version, source, "all" if len(droplets) == len(there) else ", ".join(droplets))
+    if listed.row_count:
+        console.print(listed)
+    for droplet in there:
+        if reasons := plans[droplet]["then_reboot"]:
+            console.print(f"{droplet} reboots: {'; '.join(reasons)}", markup=False)
