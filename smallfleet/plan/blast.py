@@ -1,0 +1,111 @@
+"""What a plan touches: sites, units, and what cannot be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from smallfleet.model.fleet import Fleet
+from smallfleet.model.roles import AppRole
+from smallfleet.plan.model import BlastRadius, Cloud, Downtime, Droplet, Operation, Site
+
+ORDER: tuple[Downtime, ...] = ("none", "a reload", "seconds")
+STOPS = ("restart", "stop")
+FOREVER = {
+    "issue": "issues {target}, which counts against the ACME server's limits",
+    "install": "installs {target}",
+    "remove": "removes {target}, which may take its data along",
+    "lock": "locks {target} out",
+    "set": "sets the passwords of {target}",
+}
+
+
+def blast_radius(fleet: Fleet, droplets: Iterable[Droplet], cloud: Cloud) -> BlastRadius:
+    radius = BlastRadius()
+    sites: dict[str, tuple[Downtime, list[str]]] = {}
+    homes = {
+        app.name: fleet.droplets_of(app.name)[0].name for app in fleet.apps if fleet.droplets_of(app.name)
+    }
+    new = {droplet.name for droplet in cloud.droplets}
+
+    def touch(app: AppRole, downtime: Downtime, why: str) -> None:
+        if homes.get(app.name) in new:
+            downtime = "none"  # nobody visits it yet
+        worst, reasons = sites.get(app.name, ("none", []))
+        if why not in reasons:
+            reasons.append(why)
+        sites[app.name] = max(worst, downtime, key=ORDER.index), reasons
+
+    for record in cloud.records:
+        for app in fleet.apps:
+            if record.name in (app.domain, *app.aliases):
+                touch(app, "none" if not record.now else "seconds", f"{record.name} leads elsewhere")
+    for droplet in droplets:
+        here = [app for app in fleet.apps if homes.get(app.name) == droplet.name]
+        for operation in droplet.operations:
+            _sites_of(operation, droplet, fleet, here, touch)
+            for effect in operation.effects:
+                where = f"{droplet.name}: {effect.target}"
+                if effect.action in STOPS and where not in radius.restarts:
+                    radius.restarts.append(where)
+                if effect.action == "reload" and where not in radius.reloads:
+                    radius.reloads.append(where)
+                if effect.action in FOREVER:
+                    radius.irreversible.append(
+                        f"{droplet.name}: " + FOREVER[effect.action].format(target=effect.target)
+                    )
+                if effect.action == "release" and (setup := _setup(fleet, effect.target)):
+                    radius.irreversible.append(
+                        f"{droplet.name}: runs the app's setup ({setup}) on its database"
+                    )
+    radius.irreversible[:0] = [
+        f"creates the droplet {droplet.name}, paid for from then on" for droplet in cloud.droplets
+    ]
+    radius.sites = [
+        Site(
+            name=app.name,
+            domain=app.domain,
+            droplet=homes[app.name],
+            downtime=sites[app.name][0],
+            why=sites[app.name][1],
+        )
+        for app in fleet.apps
+        if app.name in sites
+    ]
+    return radius
+
+
+def _setup(fleet: Fleet, app: str) -> str | None:
+    role = next((role for role in fleet.apps if role.name == app), None)
+    return role.app.setup if role and role.app else None
+
+
+def _sites_of(operation: Operation, droplet: Droplet, fleet: Fleet, here: list[AppRole], touch) -> None:  # type: ignore[no-untyped-def]
+    """Touch the sites that the operation touches, by what it does and by the files that it writes."""
+    for effect in operation.effects:
+        unit, action = effect.target, effect.action
+        stopped = action in STOPS
+        if unit == "nginx.service" and action in (*STOPS, "reload", "start"):
+            for app in here:
+                touch(
+                    app,
+                    "seconds" if stopped else "a reload" if action == "reload" else "none",
+                    f"{action} of NGINX",
+                )
+        elif unit == "mongod.service" and action in (*STOPS, "start"):
+            for app in fleet.apps:
+                if app.mongodb:
+                    touch(app, "seconds" if stopped else "none", f"{action} of MongoDB on {droplet.name}")
+        elif action == "release":
+            for app in here:
+                if app.name == unit:
+                    touch(app, "none", "a new release, switched to when it is healthy")
+        elif unit.partition(".")[0].partition("@")[0] in {app.name for app in here}:
+            for app in here:
+                if app.name == unit.partition(".")[0].partition("@")[0]:
+                    touch(app, "seconds" if stopped else "none", f"{action} of {unit}")
+    for diff in operation.diffs:
+        for app in here:
+            if app.name in diff.path.replace(".", "/").replace("@", "/").replace("-candidate", "/").split(
+                "/"
+            ):
+                touch(app, "none", f"{diff.path}")

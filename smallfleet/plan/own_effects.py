@@ -1,0 +1,109 @@
+"""What our own operations change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smallfleet.facts.nginx import DIRECTORY, NginxCertificates, NginxFiles
+from smallfleet.facts.tls import LIVE, Certificates
+from smallfleet.operations import checked, mongodb, nftables, nginx, release, secrets, tls, uv
+from smallfleet.plan.effects import Change, changes
+from smallfleet.plan.overlay import Node
+
+
+def _mode(arguments: dict[str, Any], default: str) -> int:
+    return int(arguments.get("mode", default).lstrip("0"))
+
+
+@changes(checked.file)
+def _checked(change: Change) -> None:
+    node = Node("file", change.arguments["content"].encode(), mode=_mode(change.arguments, "0644"))
+    change.write(change.arguments["dest"], node)
+
+
+@changes(secrets.file)
+def _secret(change: Change) -> None:
+    said = change.arguments
+    content = said["content"]
+    text = content if isinstance(content, str) else content.reveal()
+    node = Node(
+        "file", text.encode(), said.get("user", "root"), said.get("group", "root"), _mode(said, "0400")
+    )
+    change.write(said["dest"], node, hidden=True)
+
+
+@changes(nftables.ruleset)
+def _ruleset(change: Change) -> None:
+    if change.uploads():
+        change.write(nftables.DEST, Node("file", change.arguments["content"].encode()))
+    change.overlay.values["nft tables"] = [change.arguments["table"]]
+    change.effects.append(("reload", "the firewall"))
+
+
+@changes(nginx.placeholders)
+def _placeholders(change: Change) -> None:
+    there = change.ask(NginxCertificates)
+    made = {
+        name: f"{nginx.PLACEHOLDER}/fullchain.pem"
+        for name in change.arguments["domains"]
+        if name not in there
+    }
+    change.overlay.values["nginx certificates"] = {
+        **change.overlay.values.get("nginx certificates", {}),
+        **made,
+        **({} if "placeholder" in there else {"placeholder": ""}),
+    }
+
+
+@changes(nginx.configured)
+def _nginx(change: Change) -> None:
+    wanted = change.arguments["files"]
+    for path in sorted({*change.ask(NginxFiles), *wanted}):
+        dest = f"{DIRECTORY}/{path}"
+        if path not in wanted:
+            change.write(dest, Node("absent"))
+        elif change.ask(NginxFiles).get(path) != Node("file", wanted[path].encode()).digest("sha256"):
+            change.write(dest, Node("file", wanted[path].encode()))
+    change.overlay.values["nginx files"] = {
+        path: Node("file", text.encode()).digest("sha256") for path, text in wanted.items()
+    }
+    change.overlay.unit("nginx.service", running=True)  # reload-or-restart
+
+
+@changes(tls.certificate)
+def _certificate(change: Change) -> None:
+    said = change.arguments
+    name, domains = said["lineage"], list(said["domains"])
+    there = change.ask(Certificates).get(name)
+    if there is None or there["server"] != said["server"] or set(there["domains"]) != set(domains):
+        change.effects.append(("issue", f"a certificate for {', '.join(domains)}"))
+    new = {name: {"server": said["server"], "domains": domains}}
+    change.overlay.values["certificates"] = {**change.overlay.values.get("certificates", {}), **new}
+    links = {domains[0]: f"{LIVE}/{name}/fullchain.pem"}
+    change.overlay.values["nginx certificates"] = {
+        **change.overlay.values.get("nginx certificates", {}),
+        **links,
+    }
+    change.effects.append(("reload", "nginx.service"))
+
+
+@changes(uv.venv)
+def _venv(change: Change) -> None:
+    path = change.arguments["path"]
+    content = change.arguments["requirements"].read_bytes()
+    change.write(f"{path}/requirements.txt", Node("file", content))
+    change.overlay.put(f"{path}/bin/uv", Node("file", None, mode=755))
+
+
+@changes(mongodb.users)
+def _mongodb_users(change: Change) -> None:
+    users = change.arguments["users"]
+    change.overlay.values["mongodb users"] = {user.name: "ok" for user in users}
+    content = next(iter(change.uploads().values()), b"")
+    change.write(mongodb.USERS, Node("file", content, mode=400), hidden=True)
+    change.effects.append(("set", f"MongoDB's users {', '.join(user.name for user in users)}"))
+
+
+@changes(release.deployed)
+def _release(change: Change) -> None:
+    change.effects.append(("release", change.arguments["app"]))
