@@ -11,7 +11,7 @@ from pyinfra.operations import apt, systemd
 
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
-from smallfleet.operations import checked, nftables
+from smallfleet.operations import checked, drift, nftables
 
 droplet = Context.of(host)
 
@@ -40,5 +40,7 @@ nftables.ruleset(
     ),
     table="inet smallfleet",
 )
+
+drift.only_these_rules(name="Filter by these rules alone", file=nftables.DEST, table="inet smallfleet")
 
 systemd.service(name="Load the firewall at boot", service="nftables.service", running=None, enabled=True)

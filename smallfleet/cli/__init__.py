@@ -7,14 +7,18 @@ import sys
 import typer
 from rich.console import Console
 
-from smallfleet.cli import lab, secrets
+from smallfleet.cli import greenlets, lab, secrets  # noqa: F401  greenlets before all others
+from smallfleet.cli.apply import apply
 from smallfleet.cli.destroy import destroy
+from smallfleet.cli.plan import plan
 from smallfleet.errors import FleetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(lab.app, name="lab")
 app.add_typer(secrets.app, name="secrets")
 app.command()(destroy)
+app.command()(plan)
+app.command()(apply)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyinfra.facts import apt, deb, files, server, systemd
 
+from smallfleet.facts.drift import NftDrift, People
 from smallfleet.facts.files import FileState
 from smallfleet.facts.mongodb import MongodbUsers
 from smallfleet.facts.nginx import NginxCertificates, NginxFiles
@@ -57,10 +58,10 @@ def _of_kind(kind: str) -> Answer:
         node = overlay.node(arguments["path"])
         if node is None:
             return now()
-        if node.kind == "directory" and arguments["path"].rstrip("/") not in overlay.paths:
-            # It will be there because something in it will be; it may be there already.
-            if (there := now()) is not None:
-                return there
+        # Where it is only known that something in it will be there, it may be there already.
+        implied = node.kind == "directory" and arguments["path"].rstrip("/") not in overlay.paths
+        if implied and (there := now()) is not None:
+            return there
         if node.kind == "absent":
             return None
         return _stat(node) if node.kind == kind else False
@@ -172,6 +173,15 @@ def _home(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: A
     return user["home"] if user else now()
 
 
+@answers(People)
+def _people(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
+    return {**dict.fromkeys((n for n, user in overlay.users.items() if _is_person(user)), True), **now()}
+
+
+def _is_person(user: dict[str, Any]) -> bool:
+    return str(user["home"]).startswith("/home/") and not str(user["shell"]).endswith("nologin")
+
+
 def _units(key: str) -> Answer:
     def units(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
         there = dict(now())
@@ -204,11 +214,28 @@ def _merged(there: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 _answers |= {
     server.Timezone: _value("timezone"),
     NftTables: _value("nft tables", lambda there, new: [*there, *(t for t in new if t not in there)]),
+    NftDrift: _value("nft drift", _merged),
     NginxFiles: _value("nginx files"),
     NginxCertificates: _value("nginx certificates", _merged),
     Certificates: _value("certificates", _merged),
-    MongodbUsers: _value("mongodb users", _merged),
 }
+
+
+@answers(MongodbUsers)
+def _mongodb_users(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
+    if "mongodb users" in overlay.values:
+        return overlay.values["mongodb users"]
+    there = now()
+    started = overlay.units.get("mongod.service")
+    if not there and started and started.running and ask(FileState, path=arguments["users"]):
+        # It does not run now, so it cannot be asked: it has the users that were set before.
+        return _Unchanged()
+    return there
+
+
+class _Unchanged(dict[str, str]):
+    def get(self, name: str, default: Any = None) -> Any:
+        return "ok"
 
 
 @answers(Outdated)

@@ -6,6 +6,7 @@ import difflib
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from smallfleet.plan import model
 from smallfleet.plan.account import cloud_part
@@ -33,7 +34,7 @@ def assemble(prepared: Prepared, inventory: Path, deploy: Path, limit: Sequence[
     droplets = [
         _droplet(host, prepared, redactor)
         for host in prepared.hosts
-        if host.connected or host.name in prepared.state.predicted
+        if host in prepared.state.activated_hosts
     ]
     errors = [
         model.Error(droplet=host.name, reason=redactor.clean(prepared.errors[host.name]))
@@ -86,6 +87,7 @@ def _diff(write: Write, redactor: Redactor) -> model.Diff | None:
     old, new = write.old, lines_of(write.node)
     if write.node.kind == "absent" and old is None:
         return None
+    action: Literal["create", "change", "remove"]
     action = "remove" if write.node.kind == "absent" else "change" if old is not None else "create"
     if write.hidden:
         return model.Diff(path=write.path, action="change", hidden=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 
 from smallfleet.model.fleet import Fleet
 from smallfleet.model.roles import AppRole
 from smallfleet.plan.model import BlastRadius, Cloud, Downtime, Droplet, Operation, Site
 
 ORDER: tuple[Downtime, ...] = ("none", "a reload", "seconds")
+Touch = Callable[[AppRole, Downtime, str], None]
 STOPS = ("restart", "stop")
 FOREVER = {
     "issue": "issues {target}, which counts against the ACME server's limits",
@@ -79,33 +81,33 @@ def _setup(fleet: Fleet, app: str) -> str | None:
     return role.app.setup if role and role.app else None
 
 
-def _sites_of(operation: Operation, droplet: Droplet, fleet: Fleet, here: list[AppRole], touch) -> None:  # type: ignore[no-untyped-def]
+def _sites_of(
+    operation: Operation, droplet: Droplet, fleet: Fleet, here: list[AppRole], touch: Touch
+) -> None:
     """Touch the sites that the operation touches, by what it does and by the files that it writes."""
     for effect in operation.effects:
         unit, action = effect.target, effect.action
-        stopped = action in STOPS
-        if unit == "nginx.service" and action in (*STOPS, "reload", "start"):
-            for app in here:
-                touch(
-                    app,
-                    "seconds" if stopped else "a reload" if action == "reload" else "none",
-                    f"{action} of NGINX",
-                )
-        elif unit == "mongod.service" and action in (*STOPS, "start"):
-            for app in fleet.apps:
-                if app.mongodb:
-                    touch(app, "seconds" if stopped else "none", f"{action} of MongoDB on {droplet.name}")
+        downtime: Downtime = "seconds" if action in STOPS else "none"
+        why = f"{action} of {unit}"
+        if unit == "nginx.service":
+            touched = here
+            downtime = "a reload" if action == "reload" else downtime
+        elif unit == "mongod.service":
+            touched = [app for app in fleet.apps if app.mongodb]
+            why += f" on {droplet.name}"
         elif action == "release":
-            for app in here:
-                if app.name == unit:
-                    touch(app, "none", "a new release, switched to when it is healthy")
-        elif unit.partition(".")[0].partition("@")[0] in {app.name for app in here}:
-            for app in here:
-                if app.name == unit.partition(".")[0].partition("@")[0]:
-                    touch(app, "seconds" if stopped else "none", f"{action} of {unit}")
+            touched = [app for app in here if app.name == unit]
+            why = "a new release, switched to when it is healthy"
+        else:
+            touched = [app for app in here if app.name in _parts(unit)]
+        for app in touched:
+            touch(app, downtime, why)
     for diff in operation.diffs:
         for app in here:
-            if app.name in diff.path.replace(".", "/").replace("@", "/").replace("-candidate", "/").split(
-                "/"
-            ):
-                touch(app, "none", f"{diff.path}")
+            if app.name in _parts(diff.path):
+                touch(app, "none", diff.path)
+
+
+def _parts(name: str) -> list[str]:
+    """The words of a path or a unit, an app's name among them: podcast@.service, sites/podcast.conf."""
+    return re.split(r"[/.@]|-candidate", name)

@@ -1,8 +1,9 @@
 """pyinfra's own dry run, made complete: a State whose operations are followed to their end.
 
-pyinfra stops at an operation's first command, asks each fact of the droplet as it is now, and leaves `_if` open.
-Here each operation is asked for all of its commands, what it will have changed is known to the facts after it,
-and `_if` is decided by that. Done by subclasses of pyinfra's State, Inventory and Host, and of our connector.
+pyinfra stops at an operation's first command, asks each fact of the droplet as it is now, and leaves `_if`
+open. Here each operation is asked for all of its commands, what it will have changed is known to the facts
+after it, and `_if` is decided by that. Done by subclasses of pyinfra's State, Inventory and Host, and of our
+connector.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class DryHost(Host):
         self._known: dict[Any, Any] = {}
 
     def get_fact(self, name_or_cls: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the operation being asked will find it; in the deploy itself, which runs before all, as it is."""
+        """As the operation being asked will find it; in the deploy itself, which runs first, as it is."""
         if not (self.in_op or self.deciding) or issubclass(name_or_cls, ShortFactBase):
             return self.now(name_or_cls, *args, **kwargs)
         own = {key: value for key, value in kwargs.items() if not key.startswith("_")}
@@ -92,7 +93,8 @@ class DryHost(Host):
 
     def now(self, name_or_cls: Any, *args: Any, **kwargs: Any) -> Any:
         """The fact as it is on the droplet; asked once, since nothing changes while a plan is made."""
-        sudo = (self.current_op_global_arguments or {}).get("_sudo_user")
+        arguments = self.current_op_global_arguments
+        sudo = arguments.get("_sudo_user") if arguments else None
         key = (name_or_cls, repr(args), repr(sorted(kwargs.items())), sudo)
         if key not in self._known:
             before = len(self.trouble)
@@ -130,11 +132,11 @@ class Predicted(NamedTuple):
 
 
 class DryState(State):
-    """A state that decides each operation at once, to its end; `predicted` has those that change something."""
+    """A state that decides each operation at once, to its end."""
 
     def __init__(self) -> None:
         super().__init__(check_for_changes=False)  # we look ourselves, and further
-        self.predicted: dict[str, list[Predicted]] = {}  # by droplet, in order
+        self.predicted: dict[str, list[Predicted]] = {}  # what will change, by droplet, in order
         self.decided: Callable[[Any, str], None] = lambda host, hash: None  # for progress
 
     def op_name(self, op_hash: str) -> str:

@@ -103,12 +103,12 @@ def content_of(source: Any) -> bytes:
 
 # Units, by whatever operation: systemctl's words.
 
-_UNITS = r"systemctl (?:-\S+ )*(start|stop|restart|reload|try-restart|reload-or-restart|try-reload-or-restart|enable|disable|daemon-reload)((?: [\w@.\\-]+)*)"
+_VERBS = "start|stop|restart|reload|try-restart|reload-or-restart|try-reload-or-restart|enable|disable"
+_UNITS = rf"systemctl (?:-\S+ )*({_VERBS})((?: [\w@.\\-]+)+)"
 _WORDS = {
     "try-restart": "restart",
     "reload-or-restart": "reload",
     "try-reload-or-restart": "reload",
-    "daemon-reload": "",
 }
 
 
@@ -116,7 +116,7 @@ def _systemctl(change: Change) -> None:
     for verb, units in re.findall(_UNITS, change.text()):
         verb = _WORDS.get(verb, verb)
         for unit in units.split():
-            if unit.startswith("-") or not verb:
+            if unit.startswith("-"):
                 continue
             name = unit if "." in unit else f"{unit}.service"
             if (verb, name) not in change.effects:
@@ -160,7 +160,7 @@ def _put(change: Change) -> None:
         content,
         user=change.arguments.get("user") or there.get("user", "root"),
         group=change.arguments.get("group") or there.get("group", "root"),
-        mode=int(mode) if str(mode).isdigit() else there.get("mode", 644),
+        mode=int(str(mode)) if str(mode).isdigit() else there.get("mode", 644),
     )
     change.write(path, node, hidden=not node.mode % 10)
 

@@ -73,8 +73,8 @@ def prepare(
 ) -> Prepared:
     """Follow `deploy` on the droplets of `inventory`; nothing is changed. To be called once in a process.
 
-    `limit`: names, patterns or groups, as pyinfra's --limit. `FleetError` for what is wrong before any droplet
-    is asked; what is wrong with a droplet stands in the result's `errors`.
+    `limit`: names, patterns or groups, as pyinfra's --limit. `FleetError` for what is wrong before any
+    droplet is asked; what is wrong with a droplet stands in the result's `errors`.
     """
     if not deploy.is_file():
         raise FleetError(f"there is no deploy {deploy}. Give one such as deploys/site.py")
@@ -93,7 +93,7 @@ def prepare(
 
 
 def _state(inventory: Path, limit: Sequence[str]) -> tuple[DryState, list[DryHost]]:
-    """A state as pyinfra's command makes it, with config.py and the inventory read from the present directory."""
+    """A state as pyinfra's command makes it, of the config.py and the inventory in the present directory."""
     from pyinfra_cli.inventory import make_inventory
     from pyinfra_cli.util import exec_file
 

@@ -1,4 +1,4 @@
-"""A plan as data: what `--format json` prints and `fleet apply` reads. docs/plan.schema.json is made from it."""
+"""A plan as data: what `--format json` prints and `fleet apply` reads. Its schema: docs/plan.schema.json."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ class Diff(_Part):
 
     path: str = Field(description="absolute path on the droplet")
     action: Literal["create", "change", "remove"]
-    hidden: bool = Field(False, description="it holds secrets, or is for its owner's eyes: no text is given")
-    text: str = Field("", description="unified diff; empty where hidden, or where only owner or mode change")
+    hidden: bool = Field(
+        default=False, description="it holds secrets, or is for its owner's eyes: no text is given"
+    )
+    text: str = Field(
+        default="", description="unified diff; empty where hidden, or where only owner or mode change"
+    )
 
 
 class Effect(_Part):
@@ -36,7 +40,7 @@ class Operation(_Part):
     name: str = Field(description="as pyinfra prints it, its deploy first")
     diffs: list[Diff] = []
     effects: list[Effect] = []
-    because: list[str] = Field([], description="the operations whose changes make this one run")
+    because: list[str] = Field(default=[], description="the operations whose changes make this one run")
 
 
 class Droplet(_Part):
@@ -80,10 +84,14 @@ class Cloud(_Part):
     droplets: list[NewDroplet] = []
     firewall: list[Rule] = []
     records: list[Record] = []
-    others: list[str] = Field([], description="the VPC, SSH keys, tags and domains to be made, in words")
-    strangers: list[str] = Field([], description="droplets with the fleet's tag that the inventory has not")
-    monthly_now: float = Field(0.0, description="USD a month for the fleet's droplets as they are")
-    monthly_change: float = Field(0.0, description="USD a month, more or less")
+    others: list[str] = Field(
+        default=[], description="the VPC, SSH keys, tags and domains to be made, in words"
+    )
+    strangers: list[str] = Field(
+        default=[], description="droplets with the fleet's tag that the inventory has not"
+    )
+    monthly_now: float = Field(default=0.0, description="USD a month for the fleet's droplets as they are")
+    monthly_change: float = Field(default=0.0, description="USD a month, more or less")
 
 
 class Site(_Part):
@@ -102,9 +110,11 @@ class BlastRadius(_Part):
     """What the plan touches, in all."""
 
     sites: list[Site] = []
-    restarts: list[str] = Field([], description="DROPLET: UNIT, for each that is stopped or restarted")
-    reloads: list[str] = Field([], description="DROPLET: UNIT")
-    irreversible: list[str] = Field([], description="what cannot be undone by planning the other way")
+    restarts: list[str] = Field(
+        default=[], description="DROPLET: UNIT, for each that is stopped or restarted"
+    )
+    reloads: list[str] = Field(default=[], description="DROPLET: UNIT")
+    irreversible: list[str] = Field(default=[], description="what cannot be undone by planning the other way")
 
 
 class Error(_Part):
@@ -124,7 +134,7 @@ class Summary(_Part):
 class Plan(_Part):
     """A plan of `deploy` on the droplets of `inventory`."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     made: str = Field(description="when, in UTC, as 2026-01-31T12:00:00Z")
     fleet: str
     inventory: str

@@ -1,8 +1,8 @@
-"""What a droplet will be like once the operations before have run: what is known to change, over what is there.
+"""What a droplet will be like once the operations before have run: what will change, over what is there.
 
-A plan changes nothing, so the facts of a droplet stay what they were. An operation that is predicted to change
-something leaves that here (`effects.py`), and the facts of the operations after it are answered from here first
-(`answers.py`).
+A plan changes nothing, so the facts of a droplet stay what they were. An operation that is predicted to
+change something leaves that here (`effects.py`), and the facts of the operations after it are answered from
+here first (`answers.py`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Overlay:
         self.paths[path] = node
 
     def node(self, path: str) -> Node | None:
-        """The path as it will be; None where nothing changes. A directory is there once something is in it."""
+        """The path as it will be; None where nothing changes. What has something in it is a directory."""
         path = path.rstrip("/") or "/"
         if path in self.paths:
             return self.paths[path]

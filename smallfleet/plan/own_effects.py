@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from smallfleet.facts.drift import HeldPackages, NftDrift, People, StrayDropIns
 from smallfleet.facts.nginx import DIRECTORY, NginxCertificates, NginxFiles
 from smallfleet.facts.tls import LIVE, Certificates
-from smallfleet.operations import checked, mongodb, nftables, nginx, release, secrets, tls, uv
+from smallfleet.operations import checked, drift, mongodb, nftables, nginx, release, secrets, tls, uv
 from smallfleet.plan.effects import Change, changes
 from smallfleet.plan.overlay import Node
 
@@ -37,6 +38,7 @@ def _ruleset(change: Change) -> None:
     if change.uploads():
         change.write(nftables.DEST, Node("file", change.arguments["content"].encode()))
     change.overlay.values["nft tables"] = [change.arguments["table"]]
+    change.overlay.values["nft drift"] = {"differs": False}
     change.effects.append(("reload", "the firewall"))
 
 
@@ -107,3 +109,30 @@ def _mongodb_users(change: Change) -> None:
 @changes(release.deployed)
 def _release(change: Change) -> None:
     change.effects.append(("release", change.arguments["app"]))
+
+
+@changes(drift.nothing_held)
+def _held(change: Change) -> None:
+    change.effects += [("unhold", f"the package {name}") for name in change.ask(HeldPackages)]
+
+
+@changes(drift.people)
+def _people(change: Change) -> None:
+    for name, may in change.ask(People).items():
+        if may != (name in change.arguments["users"]):
+            change.effects.append(("lock" if may else "let in", f"the user {name}"))
+
+
+@changes(drift.no_stray_dropins)
+def _dropins(change: Change) -> None:
+    for path in change.ask(StrayDropIns, units=change.arguments["units"]):
+        change.write(path, Node("absent"))
+    change.effects.append(("reload", "systemd's units"))
+
+
+@changes(drift.only_these_rules)
+def _rules(change: Change) -> None:
+    found = change.ask(NftDrift, file=change.arguments["file"], table=change.arguments["table"])
+    if found["differs"]:
+        change.effects.append(("reload", "the firewall"))
+    change.effects += [("delete", f"the nftables table {name}") for name in found["strays"]]

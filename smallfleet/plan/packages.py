@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 
 from smallfleet.plan.overlay import Node
 
-Running, Enabled = bool, bool
-
 
 @dataclass(frozen=True)
 class Brought:
     packages: tuple[str, ...] = ()
-    units: dict[str, tuple[Running, Enabled]] = field(default_factory=dict)
+    units: dict[str, tuple[bool, bool]] = field(default_factory=dict)  # name: (running, enabled)
     users: dict[str, str] = field(default_factory=dict)  # name: home
     paths: dict[str, Node] = field(default_factory=dict)
 

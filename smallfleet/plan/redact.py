@@ -1,4 +1,4 @@
-"""Secrets in what a plan shows: there are none by construction, and this takes out what would slip through."""
+"""Secrets in what a plan shows: there are none by construction; this takes out what would slip through."""
 
 from __future__ import annotations
 

@@ -2,60 +2,75 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shlex
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import Any
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
-from pyinfra.facts.files import FileContents, Sha256File
+from pyinfra.api import FactBase
 
+from smallfleet import programs
 from smallfleet.plan.overlay import Overlay
-from smallfleet.programs.release import pick_commit
 
-# As programs/release.py has them: what of its specification a release is made of, …
-INPUTS = ("repository", "requirements", "setup")
+# The program itself is asked, on the droplet, with the files that it will find in place of those that are
+# there. It comes by stdin, with the files: they may hold secrets, and others can see a command line.
+ASK = """
+import base64, json, pathlib, sys, types
+said = {said}
+files = {{path: None if text is None else base64.b64decode(text) for path, text in said["files"].items()}}
+class Path(type(pathlib.Path())):
+    def is_file(self):
+        return files[str(self)] is not None if str(self) in files else super().is_file()
+    exists = is_file
+    def read_bytes(self):
+        if str(self) not in files:
+            return super().read_bytes()
+        if files[str(self)] is None:
+            raise FileNotFoundError(str(self))
+        return files[str(self)]
+    def read_text(self, *words, **named):
+        return self.read_bytes().decode() if str(self) in files else super().read_text(*words, **named)
+release = sys.modules["release"] = types.ModuleType("release")
+exec(base64.b64decode(said["program"]), release.__dict__)
+release.APPS, release.UNITS, release.Path = Path(release.APPS), Path(release.UNITS), Path
+print(json.dumps(release.status(release.App.load(said["app"]))))
+"""
 
 
-def files_of(app: str) -> list[str]:
-    """… and the files."""
-    units = [f"/etc/systemd/system/{app}{kind}" for kind in (".socket", "@.service", "-candidate@.service")]
-    return [f"/etc/uwsgi/{app}.ini", f"/etc/smallfleet/apps/{app}.env", *units]
+class ReleaseStatusWith(FactBase[dict[str, Any]]):
+    """What `smallfleet-release status` will say of `app`; to be asked with `_stdin=question(…)`."""
+
+    default = dict
+
+    def command(self, app: str) -> str:
+        return f"python3 - {shlex.quote(app)}"
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        return dict(json.loads(output[-1]))
 
 
-class RemoteReferences(FactBase):
-    """What the repository at `url` has, as git ls-remote says it, asked from the droplet; "" if it cannot be."""
-
-    def command(self, url: str) -> StringCommand:
-        return StringCommand("GIT_TERMINAL_PROMPT=0", "git", "ls-remote", QuoteString(url), "||", "true")
-
-    def process(self, output: list[str]) -> str:
-        return "\n".join(output)
+def question(app: str, files: dict[str, bytes | None]) -> str:
+    """The program that is asked, for a Python's stdin."""
+    said = {
+        "app": app,
+        "program": base64.b64encode(programs.path("release").read_bytes()).decode(),
+        "files": {
+            path: None if content is None else base64.b64encode(content).decode()
+            for path, content in files.items()
+        },
+    }
+    return ASK.format(said=repr(said))
 
 
 def status(app: str, overlay: Overlay, now: dict[str, Any], ask: Callable[..., Any]) -> dict[str, Any]:
     """The fact ReleaseStatus as it will be: `now`, with what the overlay changes under the release."""
     if not now.get("release"):
         return now
-    reasons = list(now["changed"])
-    changed = [
-        path
-        for path in files_of(app)
-        if path in overlay.paths and overlay.paths[path].digest("sha256") != ask(Sha256File, path=path)
-    ]
-    spec = f"/etc/smallfleet/apps/{app}.json"
-    if spec in overlay.paths:
-        said = json.loads(overlay.paths[spec].content or b"{}")
-        lines = ask(FileContents, path=spec)
-        was = json.loads("\n".join(lines)) if lines else {}
-        changed += [key for key in INPUTS if said.get(key) != was.get(key)]
-        if (said.get("repository"), said.get("ref")) != (was.get("repository"), was.get("ref")):
-            listing = ask(RemoteReferences, url=said["repository"])
-            commit = pick_commit(listing or "", said["ref"])
-            reasons = [
-                reason for reason in reasons if " is now " not in reason and " is not at " not in reason
-            ]
-            if commit is None or commit != now.get("commit"):
-                reasons.append(f"{said['ref']} is now {commit[:8] if commit else 'unknown'}")
-    if changed:
-        reasons.append("its configuration changed")
-    return {**now, "changed": reasons}
+    files = {
+        path: node.content if node.kind == "file" else None
+        for path, node in overlay.paths.items()
+        if path.startswith("/etc/") and PurePosixPath(path).name.startswith(app)
+    }
+    return dict(ask(ReleaseStatusWith, app=app, _stdin=question(app, files))) if files else now

@@ -1,7 +1,8 @@
 """What a droplet answers that has just been created: recorded, by the fleet's image.
 
-A record holds commands, as facts send them, and the lines that they print. A command that is not in it prints
-nothing, which facts take for "not there". `python -m smallfleet.plan.pristine INVENTORY DROPLET` records anew.
+A record holds commands, as facts send them, and the lines that they print. A command that is not in it
+prints nothing, which facts take for "not there".
+`python -m smallfleet.plan.pristine INVENTORY DROPLET` records anew.
 """
 
 from __future__ import annotations

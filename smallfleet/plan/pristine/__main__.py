@@ -19,7 +19,7 @@ from smallfleet.plan.pristine import RECORDS, worth_recording  # noqa: E402
 
 
 def record(inventory: str, droplet: str, deploy: str = "deploys/site.py") -> dict[str, list[str]]:
-    """{command: lines} of the facts that `deploy` asks of the new droplet, those alone that print something."""
+    """{command: lines} of the facts that `deploy` asks of the new droplet, where they print something."""
     answers: dict[str, list[str]] = {}
 
     def remember(command: str, lines: list[str]) -> None:

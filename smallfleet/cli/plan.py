@@ -1,0 +1,98 @@
+"""fleet plan: what a deploy will change, before it does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from smallfleet.plan.model import Plan
+
+NOTHING, ERROR, CHANGES = 0, 1, 2
+
+
+class Format(StrEnum):
+    tree = "tree"
+    json = "json"
+    markdown = "markdown"
+
+
+def plan(
+    inventory: Annotated[Path, typer.Argument(help="such as inventory/prod.py")],
+    deploy: Annotated[Path, typer.Argument(help="such as deploys/site.py")] = Path("deploys/site.py"),
+    limit: Annotated[
+        list[str] | None, typer.Option(help="Only these droplets: a name, a pattern or a role; repeatable.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="What to print.")] = Format.tree,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with 2 when there is something to do.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write it to a file, not to the terminal.")] = None,
+) -> None:
+    """Show what a deploy will change, on which droplets, and what that touches. Changes nothing.
+
+    Ends with 0; with 1 if a droplet could not be planned; with 2 under --exit-code if there is
+    something to do.
+    """
+    made = made_plan(inventory, deploy, limit or [])
+    if out is not None:
+        # A plan quotes config files: it is its owner's alone.
+        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            show(made, format, Console(file=file, width=200, no_color=True))
+    else:
+        show(made, format, Console(soft_wrap=True, highlight=False))
+    if made.errors:
+        for error in made.errors:
+            _stderr().print(f"fleet: {error.droplet}: {error.reason}", markup=False, style="red")
+        raise typer.Exit(ERROR)
+    if exit_code and not made.empty:
+        raise typer.Exit(CHANGES)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def made_plan(inventory: Path, deploy: Path, limit: list[str]) -> Plan:
+    """The plan, with progress on stderr while it is made."""
+    from smallfleet.plan.assemble import make_plan
+
+    bar = Progress(
+        TextColumn("{task.description:<20}"),
+        BarColumn(20, pulse_style="cyan"),
+        TextColumn("{task.fields[at]}"),
+        TimeElapsedColumn(),
+        console=_stderr(),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    tasks: dict[str, object] = {}
+    if not sys.stderr.isatty():
+        print(f"planning {deploy} on {inventory} …", file=sys.stderr)
+
+    def progress(droplet: str, at: str) -> None:
+        if droplet not in tasks:
+            tasks[droplet] = bar.add_task(droplet, total=None, at="")
+        bar.update(tasks[droplet], at=at[:70])  # type: ignore[arg-type]
+
+    with bar:
+        return make_plan(inventory, deploy, limit, progress)
+
+
+def show(made: Plan, format: Format, console: Console) -> None:
+    if format is Format.json:
+        console.file.write(made.model_dump_json(indent=2) + "\n")
+    elif format is Format.markdown:
+        from smallfleet.plan.markdown import render
+
+        console.file.write(render(made))
+    else:
+        from smallfleet.plan.tree import render as tree
+
+        console.print(tree(made))
