@@ -11,6 +11,7 @@ from smallfleet.cli import greenlets, lab, secrets  # noqa: F401  greenlets befo
 from smallfleet.cli.apply import apply
 from smallfleet.cli.destroy import destroy
 from smallfleet.cli.plan import plan
+from smallfleet.cli.show import show
 from smallfleet.errors import FleetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -19,6 +20,7 @@ app.add_typer(secrets.app, name="secrets")
 app.command()(destroy)
 app.command()(plan)
 app.command()(apply)
+app.command()(show)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from smallfleet.errors import FleetError
 from smallfleet.plan.model import Plan
 
 NOTHING, ERROR, CHANGES = 0, 1, 2
@@ -41,12 +42,7 @@ def plan(
     something to do.
     """
     made = made_plan(inventory, deploy, limit or [])
-    if out is not None:
-        # A plan quotes config files: it is its owner's alone.
-        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            show(made, format, Console(file=file, width=200, no_color=True))
-    else:
-        show(made, format, Console(soft_wrap=True, highlight=False))
+    write(made, format, out)
     if made.errors:
         for error in made.errors:
             _stderr().print(f"fleet: {error.droplet}: {error.reason}", markup=False, style="red")
@@ -85,7 +81,20 @@ def made_plan(inventory: Path, deploy: Path, limit: list[str]) -> Plan:
         return make_plan(inventory, deploy, limit, progress)
 
 
-def show(made: Plan, format: Format, console: Console) -> None:
+def write(made: Plan, format: Format, out: Path | None) -> None:
+    """Show a plan on the terminal or in the file `out`, its owner's alone since it quotes config files."""
+    if out is None:
+        _show(made, format, Console(soft_wrap=True, highlight=False))
+        return
+    try:
+        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise FleetError(f"{out} cannot be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "w") as file:
+        _show(made, format, Console(file=file, width=200, no_color=True))
+
+
+def _show(made: Plan, format: Format, console: Console) -> None:
     if format is Format.json:
         console.file.write(made.model_dump_json(indent=2) + "\n")
     elif format is Format.markdown:
