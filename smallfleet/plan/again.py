@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from smallfleet.errors import FleetError
-from smallfleet.plan.model import VERSION, Plan
+from smallfleet.plan.model import VERSION, Operation, Plan
 
 
 def load(path: Path) -> Plan:
@@ -41,16 +41,24 @@ def moved(saved: Plan, now: Plan) -> Iterator[str]:
         if name not in before:
             yield f"{name}: it was not in the plan"
             continue
-        old = {operation.name: operation for operation in before[name].operations}
-        new = {operation.name: operation for operation in after[name].operations}
+        old, new = _by_name(before[name].operations), _by_name(after[name].operations)
         if before[name].exists != after[name].exists:
             yield f"{name}: it {'exists now' if after[name].exists else 'is gone'}"
         for operation in [*old, *(other for other in new if other not in old)]:
             if operation not in new:
-                yield f"{name}: no longer to do: {operation}"
+                yield f"{name}: no longer to do: {operation[0]}"
             elif operation not in old:
-                yield f"{name}: new: {operation}"
+                yield f"{name}: new: {operation[0]}"
             elif old[operation] != new[operation]:
-                yield f"{name}: different now: {operation}"
+                yield f"{name}: different now: {operation[0]}"
     for error in now.errors:
         yield f"{error.droplet}: {error.reason}"
+
+
+def _by_name(operations: list[Operation]) -> dict[tuple[str, int], Operation]:
+    """By name, and by number among those of that name: a deploy has one for each app of a droplet."""
+    found: dict[tuple[str, int], Operation] = {}
+    for operation in operations:
+        number = sum(name == operation.name for name, _ in found)
+        found[operation.name, number] = operation
+    return found
