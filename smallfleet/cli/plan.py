@@ -84,7 +84,7 @@ def made_plan(inventory: Path, deploy: Path, limit: list[str]) -> Plan:
 def write(made: Plan, format: Format, out: Path | None) -> None:
     """Show a plan on the terminal or in the file `out`, its owner's alone since it quotes config files."""
     if out is None:
-        _show(made, format, Console(soft_wrap=True, highlight=False))
+        _show(made, format, Console(highlight=False, width=None if sys.stdout.isatty() else 200))
         return
     try:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -23,7 +23,7 @@ FOREVER = {
 
 def blast_radius(fleet: Fleet, droplets: Iterable[Droplet], cloud: Cloud) -> BlastRadius:
     radius = BlastRadius()
-    sites: dict[str, tuple[Downtime, list[str]]] = {}
+    sites: dict[str, dict[str, Downtime]] = {}  # {app: {why: downtime}}
     homes = {
         app.name: fleet.droplets_of(app.name)[0].name for app in fleet.apps if fleet.droplets_of(app.name)
     }
@@ -32,10 +32,8 @@ def blast_radius(fleet: Fleet, droplets: Iterable[Droplet], cloud: Cloud) -> Bla
     def touch(app: AppRole, downtime: Downtime, why: str) -> None:
         if homes.get(app.name) in new:
             downtime = "none"  # nobody visits it yet
-        worst, reasons = sites.get(app.name, ("none", []))
-        if why not in reasons:
-            reasons.append(why)
-        sites[app.name] = max(worst, downtime, key=ORDER.index), reasons
+        reasons = sites.setdefault(app.name, {})
+        reasons[why] = max(reasons.get(why, "none"), downtime, key=ORDER.index)
 
     for record in cloud.records:
         for app in fleet.apps:
@@ -62,17 +60,14 @@ def blast_radius(fleet: Fleet, droplets: Iterable[Droplet], cloud: Cloud) -> Bla
     radius.irreversible[:0] = [
         f"creates the droplet {droplet.name}, paid for from then on" for droplet in cloud.droplets
     ]
-    radius.sites = [
-        Site(
-            name=app.name,
-            domain=app.domain,
-            droplet=homes[app.name],
-            downtime=sites[app.name][0],
-            why=sites[app.name][1],
-        )
-        for app in fleet.apps
-        if app.name in sites
-    ]
+    for app in fleet.apps:
+        if app.name in sites:
+            why = sorted(sites[app.name], key=lambda one: -ORDER.index(sites[app.name][one]))
+            downtime = sites[app.name][why[0]]
+            home = homes[app.name]
+            radius.sites.append(
+                Site(name=app.name, domain=app.domain, droplet=home, downtime=downtime, why=why)
+            )
     return radius
 
 

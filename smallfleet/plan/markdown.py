@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 from smallfleet.plan.model import Droplet, Operation, Plan
@@ -104,13 +105,13 @@ def _droplet(droplet: Droplet) -> list[str]:
     plain: list[str] = []
     for operation in droplet.operations:
         effects = "; ".join(in_words(effect) for effect in operation.effects)
-        line = _text(operation.name) + (f": {_text(effects)}" if effects else "")
+        line = operation.name + (f": {effects}" if effects else "")
         if operation.because:
-            line += f" (because of {_text(', '.join(operation.because))})"
+            line += f" (because of {', '.join(operation.because)})"
         if operation.diffs:
             parts.append(_folded(line, _diffs(operation)))
         else:
-            plain.append(f"- {line}\n")
+            plain.append(f"- {_text(line)}\n")
     if plain:
         parts.append(_folded(f"{counted(len(plain), 'change')} without a diff", "".join(plain)))
     return parts
@@ -134,4 +135,7 @@ def _block(text: str) -> str:
 
 
 def _folded(summary: str, body: str) -> str:
-    return f"<details><summary>{summary}</summary>\n\n{body}\n</details>\n\n"
+    said = html.escape(summary, quote=False).replace(
+        "@", "@\u200b"
+    )  # Markdown's marks are plain in a summary
+    return f"<details><summary>{said}</summary>\n\n{body}\n</details>\n\n"

@@ -324,7 +324,7 @@ ROUNDS = [
             "by hand: certbot removed",
             ByHand("web2", "apt-get remove -qq -y certbot >/dev/null"),
             "web2",
-            ("install certbot", "certificates are renewed"),
+            ("install certbot",),
         ),
         Edit(
             "by hand: Debian's default site linked again",
