@@ -22,7 +22,7 @@ Arguments = dict[str, Any]  # the fact's, by name
 Ask = Callable[..., Any]  # a fact as it is now: ask(File, path="/etc/hosts")
 Answer = Callable[[Overlay, Arguments, Callable[[], Any], Ask], Any]
 
-_answers: dict[type, Answer] = {}
+_answers: dict[Any, Answer] = {}
 
 
 def answers(*facts: type) -> Callable[[Answer], Answer]:
@@ -37,7 +37,7 @@ def answers(*facts: type) -> Callable[[Answer], Answer]:
 
 def answer(fact: type, overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
     """The fact as it will be."""
-    function = _answers.get(fact)
+    function = _answers.get(fact) or _answers.get(f"{fact.__module__}.{fact.__name__}")
     return function(overlay, arguments, now, ask) if function else now()
 
 
@@ -236,6 +236,16 @@ def _mongodb_users(overlay: Overlay, arguments: Arguments, now: Callable[[], Any
 class _Unchanged(dict[str, str]):
     def get(self, name: str, default: Any = None) -> Any:
         return "ok"
+
+
+def _account(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
+    user = overlay.users.get(arguments["user"])
+    return {key: user[key] for key in ("group", "home", "shell")} if user else now()
+
+
+# Facts that are not imported, by name.
+_answers["smallfleet.facts.accounts.SystemAccount"] = _account
+_answers["smallfleet.facts.undo.UndoPending"] = _value("undo pending")
 
 
 @answers(Outdated)

@@ -194,7 +194,11 @@ def called(generator: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
     kept = inspect.getclosurevars(generator).nonlocals
     bound = inspect.signature(kept["func"]).bind(*kept["args"], **kept["kwargs"])
     bound.apply_defaults()
-    return kept["func"], dict(bound.arguments)
+    arguments = dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(parameter.name)
+    return kept["func"], arguments
 
 
 def consulted(condition: Any) -> list[OperationMeta]:

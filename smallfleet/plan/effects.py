@@ -75,10 +75,20 @@ def changes(*operations: Any) -> Callable[[Effect], Effect]:
     return register
 
 
+def found_by_name(name: str) -> Callable[[Effect], Effect]:
+    """The same for an operation that is not imported: "smallfleet.operations.secrets.file"."""
+
+    def register(function: Effect) -> Effect:
+        _effects[name] = function
+        return function
+
+    return register
+
+
 def find_out(function: Any, change: Change) -> None:
     """Fill `change` in, and leave in its overlay what the operation `function` will have changed."""
     _systemctl(change)
-    known = _effects.get(function)
+    known = _effects.get(function) or _effects.get(f"{function.__module__}.{function.__name__}")
     if known:
         known(change)
     else:
@@ -123,7 +133,8 @@ def _systemctl(change: Change) -> None:
                 change.effects.append((verb, name))
 
 
-def _service(change: Change) -> None:
+def service(change: Change) -> None:
+    """Units are as the commands leave them."""
     for verb, unit in change.effects:
         if verb in ("start", "stop"):
             change.overlay.unit(unit, running=verb == "start")
@@ -134,7 +145,7 @@ def _service(change: Change) -> None:
             change.overlay.unit(unit, running=True)
 
 
-changes(systemd.service, server.service)(_service)
+changes(systemd.service, server.service)(service)
 
 
 @changes(systemd.daemon_reload)
@@ -282,6 +293,7 @@ def _group(change: Change) -> None:
 
 
 @changes(server.user)
+@found_by_name("smallfleet.operations.guarded.user")
 def _user(change: Change) -> None:
     said = change.arguments
     name = said["user"]

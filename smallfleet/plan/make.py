@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import click
 import gevent
 import pyinfra
 from pyinfra.api import BaseStateCallback, Config
@@ -79,7 +80,10 @@ def prepare(
     if not deploy.is_file():
         raise FleetError(f"there is no deploy {deploy}. Give one such as deploys/site.py")
     fleet = load_inventory(inventory)
-    state, hosts = _state(inventory, limit)
+    try:
+        state, hosts = _state(inventory, deploy, limit)
+    except click.ClickException as error:  # pyinfra's command would print it
+        raise FleetError(f"{inventory}: {_said(error)}") from None
     prepared = Prepared(fleet, state, hosts)
     state.add_callback_handler(_Unreached(prepared.errors))
     state.decided = lambda host, hash: progress(host.name, " ".join(state.op_meta[hash].names))
@@ -92,7 +96,7 @@ def prepare(
     return prepared
 
 
-def _state(inventory: Path, limit: Sequence[str]) -> tuple[DryState, list[DryHost]]:
+def _state(inventory: Path, deploy: Path, limit: Sequence[str]) -> tuple[DryState, list[DryHost]]:
     """A state as pyinfra's command makes it, of the config.py and the inventory in the present directory."""
     from pyinfra_cli.inventory import make_inventory
     from pyinfra_cli.util import exec_file
@@ -115,7 +119,10 @@ def _state(inventory: Path, limit: Sequence[str]) -> tuple[DryState, list[DryHos
     hosts = [host for host in read if not limit or any(_matches(host, word) for word in limit)]
     if not hosts:
         raise FleetError(f"no droplet of {inventory} is called {', '.join(limit)}, nor has such a role")
-    state.init(read, config, initial_limit=hosts)
+    # The connectors look at pyinfra's options: nothing is to be changed.
+    with click.Context(click.Command("plan")) as context:
+        context.params = {"dry": True, "inventory": str(inventory), "operations": (str(deploy), "plan")}
+        state.init(read, config, initial_limit=hosts)
     return state, hosts  # type: ignore[return-value]
 
 
@@ -153,6 +160,8 @@ def _connect(host: DryHost, state: DryState, progress: Progress, recorder: Any) 
         state.activate_host(host)
         if recorder:
             host.connector.recorder = recorder  # type: ignore[attr-defined]
+    else:
+        state.fail_hosts({host})
 
 
 def _follow(host: DryHost, state: DryState, deploy: Path) -> None:

@@ -8,7 +8,7 @@ from smallfleet.facts.drift import HeldPackages, NftDrift, People, StrayDropIns
 from smallfleet.facts.nginx import DIRECTORY, NginxCertificates, NginxFiles
 from smallfleet.facts.tls import LIVE, Certificates
 from smallfleet.operations import checked, drift, mongodb, nftables, nginx, release, secrets, tls, uv
-from smallfleet.plan.effects import Change, changes
+from smallfleet.plan.effects import Change, changes, found_by_name, service
 from smallfleet.plan.overlay import Node
 
 
@@ -20,6 +20,28 @@ def _mode(arguments: dict[str, Any], default: str) -> int:
 def _checked(change: Change) -> None:
     node = Node("file", change.arguments["content"].encode(), mode=_mode(change.arguments, "0644"))
     change.write(change.arguments["dest"], node)
+    service(change)  # by the command that makes it live
+
+
+@found_by_name("smallfleet.operations.units.unit")
+def _unit(change: Change) -> None:
+    path = f"/etc/systemd/system/{change.arguments['unit']}"
+    change.write(path, Node("file", change.arguments["content"].encode()))
+
+
+@found_by_name("smallfleet.operations.accounts.system")
+def _account(change: Change) -> None:
+    name, home = change.arguments["user"], change.arguments["home"]
+    shell = "/usr/sbin/nologin"
+    change.overlay.users[name] = {"home": home, "shell": shell, "group": name, "groups": []}
+    change.overlay.groups.add(name)
+    change.effects.append(("create", f"the user {name}"))
+
+
+@found_by_name("smallfleet.operations.guarded.settled")
+def _settled(change: Change) -> None:
+    change.overlay.values["undo pending"] = None
+    change.effects.append(("undo", "a change that an earlier run has not confirmed"))
 
 
 @changes(secrets.file)
@@ -69,7 +91,8 @@ def _nginx(change: Change) -> None:
     change.overlay.values["nginx files"] = {
         path: Node("file", text.encode()).digest("sha256") for path, text in wanted.items()
     }
-    change.overlay.unit("nginx.service", running=True)  # reload-or-restart
+    change.overlay.unit("nginx.service", running=True)  # it is started where it does not run
+    change.effects[:] = [("reload", "nginx.service")]  # what else the commands have is for when that fails
 
 
 @changes(tls.certificate)

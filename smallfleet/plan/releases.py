@@ -34,7 +34,10 @@ class Path(type(pathlib.Path())):
         return self.read_bytes().decode() if str(self) in files else super().read_text(*words, **named)
 release = sys.modules["release"] = types.ModuleType("release")
 exec(base64.b64decode(said["program"]), release.__dict__)
-release.APPS, release.UNITS, release.Path = Path(release.APPS), Path(release.UNITS), Path
+for name, value in list(vars(release).items()):
+    if isinstance(value, pathlib.Path):
+        setattr(release, name, Path(value))
+release.Path = Path
 print(json.dumps(release.status(release.App.load(said["app"]))))
 """
 
@@ -55,13 +58,19 @@ def question(app: str, files: dict[str, bytes | None]) -> str:
     """The program that is asked, for a Python's stdin."""
     said = {
         "app": app,
-        "program": base64.b64encode(programs.path("release").read_bytes()).decode(),
+        "program": base64.b64encode(_program().encode()).decode(),
         "files": {
             path: None if content is None else base64.b64encode(content).decode()
             for path, content in files.items()
         },
     }
     return ASK.format(said=repr(said))
+
+
+def _program() -> str:
+    """The release program as droplets have it: joined from its modules, where it is more than one."""
+    text = getattr(programs, "text", None)
+    return str(text("release")) if text else programs.path("release").read_text()
 
 
 def status(app: str, overlay: Overlay, now: dict[str, Any], ask: Callable[..., Any]) -> dict[str, Any]:
