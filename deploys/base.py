@@ -3,6 +3,7 @@
 pyinfra inventory/prod.py deploys/base.py
 """
 
+from io import StringIO
 from pathlib import Path
 
 from pyinfra import host, logger
@@ -10,7 +11,7 @@ from pyinfra.operations import apt, files, server, systemd
 
 from smallfleet.context import Context
 from smallfleet.facts.system import Container, Swaps
-from smallfleet.operations import checked, drift
+from smallfleet.operations import checked, drift, system
 
 DAY = 24 * 3600
 TEMPLATES = Path("templates")
@@ -20,7 +21,14 @@ droplet = Context.of(host)
 base = droplet.role("base")
 container = host.get_fact(Container)
 
-# Packages.
+# Packages. A new droplet sets itself up while it answers on SSH already, and both want apt.
+system.set_up_by_cloud_init(name="Wait until the new droplet has set itself up")
+files.put(
+    name="Let apt wait for its turn",
+    src=StringIO('DPkg::Lock::Timeout "300";\n'),
+    dest="/etc/apt/apt.conf.d/50smallfleet",
+    mode="644",
+)
 apt.update(name="Update the packages' lists, once a day", cache_time=DAY)
 apt.packages(
     name="Install what every droplet has",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,8 +12,7 @@ from rich.table import Table
 from smallfleet.cli.sites import sites
 from smallfleet.lab import cgroups, cleanup, descriptor, lifecycle
 from smallfleet.lab.descriptor import Lab
-from smallfleet.lab.errors import LabError
-from smallfleet.lab.injection import host_keys
+from smallfleet.lab.visitor import droplets, ssh_command
 
 app = typer.Typer(no_args_is_help=True, help="A cloud on this machine, for trying things out.")
 app.command()(sites)
@@ -50,7 +48,7 @@ def status(name: Name) -> None:
         f"lab {name} is {'up, API ' + lab.api if running else 'down; its disks are kept'}", markup=False
     )
     table = Table("droplet", "id", "image", "memory", "public", "private", "state")
-    for id, kept in _droplets(lab).items():
+    for id, kept in droplets(lab).items():
         spec = kept["spec"]
         on = bool(cgroups.processes(f"{name}/{id}"))
         state = "[green]on[/green]" if on else "[yellow]off[/yellow]"
@@ -73,31 +71,5 @@ def ssh(
     command: Annotated[list[str] | None, typer.Argument(help="What to run; a shell if left out.")] = None,
 ) -> None:
     """A shell on a droplet, or one command. Ends with the command's status."""
-    lab = Lab.load(name)
-    found = [(id, kept["spec"]) for id, kept in _droplets(lab).items() if kept["spec"]["name"] == droplet]
-    if not found:
-        names = ", ".join(sorted(kept["spec"]["name"] for kept in _droplets(lab).values()))
-        raise LabError(f"Lab {name} has no droplet {droplet!r}. It has: {names or 'none yet'}.")
-    id, spec = found[-1]
-    address = spec["public_address"]
-    # The lab made the host keys, so that it can say what they are: nothing is taken on trust.
-    pins = lab.path / "droplets" / str(id) / "known_hosts"
-    keys = host_keys(lab.path / "droplets" / str(id) / "upper")
-    descriptor.write_private(pins, "".join(f"{address} {key}\n" for key in keys))
-    options = ["-i", lab.ssh_key, "-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={pins}"]
-    options += [
-        "-o",
-        "GlobalKnownHostsFile=/dev/null",
-        "-o",
-        "StrictHostKeyChecking=yes",
-        "-o",
-        "LogLevel=ERROR",
-    ]
-    os.execvp("ssh", ["ssh", "-F", "none", *options, f"root@{address}", *(command or [])])
-
-
-def _droplets(lab: Lab) -> dict[int, dict[str, Any]]:
-    """What the lab keeps of each droplet, by id."""
-    files = lab.path.glob("droplets/*/machine.json")
-    found = {int(path.parent.name): json.loads(path.read_text()) for path in files}
-    return dict(sorted(found.items()))
+    words = ssh_command(Lab.load(name), droplet, command or [])
+    os.execvp(words[0], words)

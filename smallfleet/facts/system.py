@@ -19,6 +19,21 @@ class Container(FactBase[str | None]):
         return None if kind in ("none", "") else kind
 
 
+class CloudInit(FactBase[str]):
+    """What cloud-init is at: "running", "done", "error", "disabled"; "absent" where there is none.
+
+    `cloud-init status` says it in a line `status: running`.
+    """
+
+    def command(self) -> str:
+        absent = "echo 'status: absent'"
+        return f"if command -v cloud-init >/dev/null; then cloud-init status; else {absent}; fi || true"
+
+    def process(self, output: list[str]) -> str:
+        found = [line.partition(":")[2].strip() for line in output if line.startswith("status:")]
+        return found[0] if found else "absent"
+
+
 class NftTables(FactBase[list[str]]):
     """The tables that the kernel has, as nft names them: `inet smallfleet`."""
 

@@ -5,6 +5,7 @@ It ends on SIGTERM or SIGINT. With a file `discard` in its runtime directory it 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -15,7 +16,7 @@ import uvicorn
 
 from smallfleet.errors import FleetError
 from smallfleet.lab.api import create_app
-from smallfleet.lab.descriptor import Lab
+from smallfleet.lab.descriptor import Lab, exclusive
 from smallfleet.lab.errors import LabError
 from smallfleet.lab.farside import FarSide
 from smallfleet.lab.machines import LabMachines
@@ -31,7 +32,7 @@ def serve(lab: Lab) -> None:
     try:
         network.up()
         far_side.start()
-        machines.resume()
+        machines.attach()  # the API starts them when it has set the firewalls
         parts = Parts(machines, network, far_side.dns, lab.public_range)
         app = create_app(parts, lab.token, lab.path / "api.json")
         uvicorn.run(
@@ -58,11 +59,14 @@ def main() -> int:
     try:
         lab = Lab.load(sys.argv[1])
         lab.runtime.mkdir(mode=0o711, parents=True, exist_ok=True)
-        with (lab.runtime / "daemon.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LabError(f"Lab {lab.name} is up already.") from None
+        with contextlib.ExitStack() as stack:
+            # Else another lab that comes up may see the file without its lock: a dead lab to clear away.
+            with exclusive():
+                lock = stack.enter_context((lab.runtime / "daemon.lock").open("w"))
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise LabError(f"Lab {lab.name} is up already.") from None
             (lab.runtime / "daemon.pid").write_text(f"{os.getpid()}\n")
             (lab.runtime / "index").write_text(f"{lab.index}\n")
             serve(lab)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import re
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -172,10 +173,12 @@ def _free_index() -> int:
 
 def _free_port(wish: int = 0) -> int:
     """A TCP port on 127.0.0.1 that nobody listens on, `wish` if that is free."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wish))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    # Below those that outgoing connections are given: one of them could take it before the API does.
+    candidates = random.sample(range(20000, 32000), 100)
+    for port in [wish, *candidates] if wish else candidates:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise LabError("No TCP port between 20000 and 32000 is free on 127.0.0.1 for the lab's API.")

@@ -105,8 +105,8 @@ def down(name: str, keep: bool) -> None:
         _end(pid, lambda: not cleanup.alive(name), seconds=120 if keep else 30)
     with descriptor.exclusive():
         cleanup.clear(name)
-    if not keep:
-        cleanup.remove_directory(name)
+        if not keep:
+            cleanup.remove_directory(name)
     cleanup.withdraw_shared()
 
 

@@ -115,17 +115,26 @@ class LabMachines:
             if self.running(id):
                 cgroups.limit(self._group(id), memory, vcpus)
 
+    def attach(self) -> None:
+        """Give all droplets of a kept lab their network, so that firewalls stand before they start."""
+
+        def attach(id: int) -> None:
+            with self._locks[id]:
+                self.network.attach(self._load(id)[0])
+
+        self._everywhere(attach)
+
     def resume(self) -> None:
         """Attach all droplets of a kept lab and start those that were on."""
 
-        def resume(id: int) -> None:
+        def start(id: int) -> None:
             with self._locks[id]:
                 spec, lower, on = self._load(id)
-                self.network.attach(spec)
                 if on:
                     self._start(spec, lower)
 
-        self._everywhere(resume)
+        self.attach()
+        self._everywhere(start)
 
     def close(self, graceful: bool) -> None:
         """Stop all droplets and let go of what they hold; their disks, and whether they were on, are kept."""

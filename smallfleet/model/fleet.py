@@ -177,8 +177,7 @@ class Fleet(_Said):
         """pyinfra's groups: one per role, of `("@droplet/NAME", data)`. Reads files, asks nobody."""
         # pyinfra goes on to connect, so keys and secrets must be there; `fleet secrets` is to make them.
         if _pyinfra_reads(Path(_caller().rsplit(":", 1)[0])):
-            self.check_keys()
-            self.check_secrets()
+            self._check_files()
         groups: dict[str, list[tuple[str, dict[str, Any]]]] = {name: [] for name in self.roles}
         for droplet in self.droplets:
             data = {
@@ -192,6 +191,18 @@ class Fleet(_Said):
             for role in self.roles_of(droplet):
                 groups[role].append((f"@droplet/{droplet.name}", data))
         return groups
+
+    def _check_files(self) -> None:
+        """All that is wrong with the files that a run needs, in one `FleetError`."""
+        problems = []
+        for check in (self.check_keys, lambda: self.roles):
+            try:
+                check()
+            except FleetError as error:
+                problems.append(str(error))
+        if problems:
+            raise FleetError("\n".join(problems))
+        self.check_secrets()  # opened with the key, and which are needed is in the roles
 
     # Secrets.
 

@@ -61,16 +61,16 @@ def read_yaml(path: Path, problems: list[str]) -> YamlFile | None:
         problems.append(f"{path}:1: should be a mapping that starts with kind:")
         return None
     file = YamlFile(path)
-    before = len(problems)
-    _walk(node, (), file, problems)
-    if len(problems) > before:
+    if not _walk(node, (), file, problems):
         return None
     # From the same nodes, so that what was mended in them holds.
     file.data = _Loader("").construct_document(node)
     return file
 
 
-def _walk(node: yaml.Node, where: Where, file: YamlFile, problems: list[str]) -> None:
+def _walk(node: yaml.Node, where: Where, file: YamlFile, problems: list[str]) -> bool:
+    """Note each value's line, and what is wrong with keys; False if there is nothing to go on with."""
+    usable = True
     file.lines.setdefault(where, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -78,6 +78,7 @@ def _walk(node: yaml.Node, where: Where, file: YamlFile, problems: list[str]) ->
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 problems.append(f"{file.path}:{line}: a key should be a plain word")
+                usable = False
                 continue
             if key.tag == _BOOL and key.value == "true":
                 # A tool that reads YAML 1.1 writes `on:` back like this.
@@ -87,7 +88,8 @@ def _walk(node: yaml.Node, where: Where, file: YamlFile, problems: list[str]) ->
                 problems.append(f"{file.path}:{line}: {key.value} is there twice")
             seen.add(key.value)
             file.lines[(*where, key.value)] = line
-            _walk(value, (*where, key.value), file, problems)
+            usable = _walk(value, (*where, key.value), file, problems) and usable
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, (*where, index), file, problems)
+            usable = _walk(item, (*where, index), file, problems) and usable
+    return usable

@@ -9,16 +9,10 @@ import subprocess
 import pytest
 import yaml
 
-from tests.lab.conftest import Workplace, eventually
+from tests.lab.conftest import SITES, Workplace, all_answer, eventually
 
 INVENTORY = "inventory/lab.py"
-SITES = {"podcast", "courses", "bytes", "api", "search", "video", "media"}
 DROPLETS = SITES | {"mongo"}
-
-
-def all_answer(fleet: Workplace, inventory: str = INVENTORY) -> bool:
-    answers = fleet.sites(inventory)
-    return {answer["role"] for answer in answers if answer["status"] == 200} == SITES
 
 
 def public_addresses(fleet: Workplace) -> dict[str, str]:
@@ -49,7 +43,7 @@ def test_what_a_site_shows_comes_out_of_mongodb(fleet: Workplace) -> None:
         assert fleet.ssh("api", health).startswith("5")
     finally:
         fleet.ssh("mongo", "systemctl start mongod")
-    eventually(lambda: all_answer(fleet), "all sites answer again once MongoDB is back")
+    eventually(lambda: all_answer(fleet, INVENTORY), "all sites answer again once MongoDB is back")
 
 
 def test_a_second_run_changes_nothing(fleet: Workplace) -> None:
@@ -120,4 +114,4 @@ def test_all_sites_come_back_when_every_droplet_reboots_at_once(fleet: Workplace
             f"{droplet} has booted anew",
             120,
         )
-    eventually(lambda: all_answer(fleet), "all seven sites answer after the reboot", 120)
+    eventually(lambda: all_answer(fleet, INVENTORY), "all seven sites answer after the reboot", 120)

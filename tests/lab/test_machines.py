@@ -18,7 +18,7 @@ from smallfleet.lab.errors import LabError
 from smallfleet.lab.machines import LabMachines
 from smallfleet.lab.network import LabNetwork
 from smallfleet.lab.parts import DropletRules, MachineSpec, Rule
-from tests.lab.conftest import eventually
+from tests.lab.conftest import eventually, traces
 
 EVERYWHERE = ("0.0.0.0/0",)
 OUT = (Rule("tcp", "all", EVERYWHERE), Rule("udp", "all", EVERYWHERE), Rule("icmp", "", EVERYWHERE))
@@ -86,10 +86,12 @@ def bare_lab() -> Iterator[Bare]:
     name = f"bare{os.getpid()}-{uuid.uuid4().hex[:4]}"
     with descriptor.exclusive():
         lab = descriptor.make(name)
-    lab.runtime.mkdir(parents=True)
-    (lab.runtime / "index").write_text(str(lab.index))
-    with (lab.runtime / "daemon.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        with descriptor.exclusive():
+            lab.runtime.mkdir(parents=True)
+            (lab.runtime / "index").write_text(str(lab.index))
+            lock = stack.enter_context((lab.runtime / "daemon.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
         bare = Bare(lab)
         try:
             bare.network.up()
@@ -229,22 +231,12 @@ def test_a_kept_lab_comes_back(bare: Bare) -> None:
     bare.wait(3)
 
 
-def traces(name: str) -> str:
-    """All that the system shows of a lab, as text."""
-    commands = ["ip netns", "ip -br link", "nft list tables", "cat /proc/mounts", "ps -eo args"]
-    shown = [subprocess.run(c.split(), capture_output=True, text=True, check=False).stdout for c in commands]
-    groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/smallfleet/{name}*")]
-    groups += [str(path) for path in Path("/sys/fs/cgroup").glob(f"smallfleet/{name}*")]
-    lines = [line for text in shown for line in text.splitlines() if name in line]
-    return "\n".join([*lines, *groups])
-
-
 def test_nothing_is_left_of_a_lab_that_was_ended_or_killed() -> None:
     with bare_lab() as ended:
         ended.create(1)
         ended.wait(1)
         assert traces(ended.lab.name)
-    assert traces(ended.lab.name) == ""
+    assert traces(ended.lab.name) == []
     assert not ended.lab.path.exists()
     assert not ended.lab.runtime.exists()
 
@@ -254,4 +246,4 @@ def test_nothing_is_left_of_a_lab_that_was_ended_or_killed() -> None:
         killed.wait(1)
         # What the next `up` does with a lab whose daemon is gone.
         cleanup.clear(killed.lab.name)
-        assert traces(killed.lab.name) == ""
+        assert traces(killed.lab.name) == []
