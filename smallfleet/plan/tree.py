@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from smallfleet.plan.model import Diff, Effect, Operation, Plan
-from smallfleet.plan.words import in_words, money, title_of
+from smallfleet.plan.words import in_words, money, role_of, title_of
 
 STYLES = {"+": "green", "-": "red", "@": "cyan"}
 NOTABLE = ("restart", "stop", "reload", "release", "start")
@@ -31,7 +31,8 @@ def render(plan: Plan) -> RenderableType:
         for operation in droplet.operations:
             deploy, _, name = operation.name.partition(" | ")
             if deploy not in deploys:
-                deploys[deploy] = tree.add(f"[blue]{escape(deploy)}[/blue]")
+                role = role_of(deploy, droplet.roles)
+                deploys[deploy] = tree.add(f"{escape(role)} [blue]{escape(deploy)}[/blue]")
             _operation(deploys[deploy], name or deploy, operation)
         parts.append(tree)
     idle = [droplet.name for droplet in plan.droplets if not droplet.operations]

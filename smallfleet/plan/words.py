@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from smallfleet.plan.model import Effect, Plan
 
 VERBS = {
@@ -23,6 +25,18 @@ VERBS = {
     "unhold": "no longer holds back",
     "download": "downloads",
 }
+
+
+# The role that a deploy serves, where it is not called like it; the rest are for the apps.
+ROLES = {"firewall": "base", "tls": "nginx"}
+COMPONENTS = ("base", "nginx", "uwsgi", "mongodb")
+
+
+def role_of(deploy: str, roles: list[str]) -> str:
+    """The role that `deploy` is for: "nginx" for deploys/tls.py; the droplet's apps for what is theirs."""
+    name = PurePosixPath(deploy).stem
+    name = ROLES.get(name, name)
+    return name if name in roles else ", ".join(role for role in roles if role not in COMPONENTS) or "base"
 
 
 def counted(count: int, word: str) -> str:

@@ -196,7 +196,7 @@ def test_the_tree_has_the_diff_and_what_reloads() -> None:
     console = Console(record=True, width=120, file=io.StringIO())
     console.print(tree.render(plan_of()))
     said = console.export_text()
-    assert "+```new" in said and "→ reloads nginx.service" in said and "deploys/nginx.py" in said
+    assert "+```new" in said and "→ reloads nginx.service" in said and "podcast deploys/nginx.py" in said
 
 
 @pytest.mark.parametrize(
