@@ -11,7 +11,7 @@ from pyinfra.operations import apt, files, server, systemd
 
 from smallfleet.context import Context
 from smallfleet.facts.system import Container, Swaps
-from smallfleet.operations import checked, guarded, system
+from smallfleet.operations import checked, drift, guarded, system
 
 DAY = 24 * 3600
 TEMPLATES = Path("templates")
@@ -128,3 +128,8 @@ systemd.service(
     restarted=True,
     _if=journald.did_change,
 )
+
+# What was changed by hand.
+drift.nothing_held(name="Hold no package back from updates")
+drift.people(name="Let nobody else log in", users=[user.name for user in base.users])
+drift.no_stray_dropins(name="Have no drop-ins of others for our units", units=droplet.units)

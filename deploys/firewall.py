@@ -11,7 +11,7 @@ from pyinfra.operations import apt, systemd
 
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
-from smallfleet.operations import checked, guarded, nftables
+from smallfleet.operations import checked, drift, guarded, nftables
 
 droplet = Context.of(host)
 
@@ -42,5 +42,7 @@ nftables.ruleset(
     table="inet smallfleet",
     undo_seconds=droplet.role("base").undo_seconds,
 )
+
+drift.only_these_rules(name="Filter by these rules alone", file=nftables.DEST, table="inet smallfleet")
 
 systemd.service(name="Load the firewall at boot", service="nftables.service", running=None, enabled=True)

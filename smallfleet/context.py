@@ -52,6 +52,17 @@ class Context:
         """The apps on this droplet."""
         return [role for role in self._roles() if isinstance(role, AppRole)]
 
+    @property
+    def units(self) -> list[str]:
+        """The systemd units on this droplet that the deploys look after."""
+        units = ["ssh.service", "systemd-journald.service", "nftables.service"]
+        if self.has("nginx"):
+            units += ["nginx.service", "certbot.service", "certbot.timer"]
+        if self.has("mongodb"):
+            units += ["mongod.service"]
+        kinds = (".socket", ".service", "@.service", "-candidate@.service")
+        return units + [f"{app.name}{kind}" for app in self.apps if app.app for kind in kinds]
+
     def _roles(self) -> list[Role]:
         return [self.fleet.roles[name] for name in self.roles]
 

@@ -7,25 +7,31 @@ import sys
 import typer
 from rich.console import Console
 
-from smallfleet.cli import lab, lock, maintenance, secrets
+from smallfleet.cli import greenlets, lab, lock, maintenance, secrets  # noqa: F401  greenlets before all others
+from smallfleet.cli.apply import apply
 from smallfleet.cli.check import check
 from smallfleet.cli.destroy import destroy
 from smallfleet.cli.history import history
 from smallfleet.cli.patch import patch
+from smallfleet.cli.plan import plan
 from smallfleet.cli.releases import releases, rollback
+from smallfleet.cli.show import show
 from smallfleet.errors import FleetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-app.add_typer(lab.app, name="lab")
-app.add_typer(secrets.app, name="secrets")
-app.add_typer(lock.app, name="lock")
+app.command()(plan)
+app.command()(apply)
+app.command()(show)
 app.command()(check)
-app.command()(destroy)
 app.command()(history)
 app.command()(releases)
 app.command()(rollback)
-app.add_typer(maintenance.app, name="maintenance")
 app.command()(patch)
+app.add_typer(maintenance.app, name="maintenance")
+app.add_typer(lock.app, name="lock")
+app.add_typer(secrets.app, name="secrets")
+app.command()(destroy)
+app.add_typer(lab.app, name="lab")
 
 
 def main() -> None:

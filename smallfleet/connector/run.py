@@ -13,8 +13,8 @@ from smallfleet.cloud import claim
 from smallfleet.cloud.client import Client
 from smallfleet.cloud.create import carry_out, together
 from smallfleet.cloud.hostkeys import pin, pinned, wait_for_key
-from smallfleet.cloud.plan import plan
-from smallfleet.cloud.survey import Json, address, survey
+from smallfleet.cloud.plan import Plan, plan
+from smallfleet.cloud.survey import Json, Survey, address, survey
 from smallfleet.errors import FleetError
 from smallfleet.model.fleet import Fleet
 from smallfleet.runs.turn import Turn
@@ -40,6 +40,7 @@ class Run:
         self._droplets: dict[str, Json] | None = None
         self._failed: str | None = None
         self._console = Console(stderr=True, highlight=False, markup=False)
+        self.account: tuple[Survey, Plan] | None = None  # as it was found, and what is to be made in it
 
     def address_of(self, name: str, limit: set[str]) -> str | None:
         """The public address, its host key pinned; None if the droplet is missing and the run is dry."""
@@ -70,6 +71,7 @@ class Run:
         client = Client(fleet.end_point, fleet.token())
         found = survey(client, fleet)
         todo = plan(fleet, found, limit)
+        self.account = found, todo
         if todo.strangers:
             say(f"Not in the inventory, left alone: {', '.join(todo.strangers)}")
         droplets = found.droplets
