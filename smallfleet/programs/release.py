@@ -34,6 +34,7 @@ from pathlib import Path
 
 APPS = Path("/etc/smallfleet/apps")
 UNITS = Path("/etc/systemd/system")
+OTHERS = 300.0  # seconds that another release of the same app may take
 LOCKS = Path("/run")
 UV = "/usr/local/bin/uv"
 PYTHON = "/usr/bin/python3"
@@ -517,12 +518,21 @@ def deploy(app: App) -> str:
 
 @contextlib.contextmanager
 def alone(app: App) -> Iterator[None]:
-    """One deploy of an app at a time; the lock goes with the process."""
+    """One deploy of an app at a time; the lock goes with the process.
+
+    What a run that was cut off has begun here is waited for.
+    """
+    end = time.monotonic() + OTHERS
     with (LOCKS / f"smallfleet-release-{app.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ReleaseError(f"{app.name} is being released already; wait until that is done.") from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    message = f"{app.name} is being released already; wait until that is done."
+                    raise ReleaseError(message) from None
+            time.sleep(0.2)
         yield
 
 
