@@ -17,7 +17,7 @@ from smallfleet.secrets import Secret
 from tests.lab.conftest import BIN, Workplace, eventually, workplace
 
 DOORS = "deploys/doors.py"
-SECONDS = 6  # the 60 of production
+SECONDS = 10  # the 60 of production
 SSH, NFTABLES = "templates/ssh/smallfleet.conf.j2", "templates/nftables/nftables.conf.j2"
 UNDONE = "the droplet has undone this change by itself"
 RESULTS = "cat /var/lib/smallfleet/undo/results/*.json"
