@@ -100,8 +100,8 @@ def restart(port: int) -> str:
     faults = """grep '"s":"[EF]"' /var/log/mongodb/mongod.log | tail -n 3"""
     words = f"{{ {faults}; journalctl -u mongod -o cat -n 5; }} >&2"
     return (
-        "systemctl daemon-reload && systemctl stop mongod && systemctl reset-failed mongod && "
-        "systemctl start mongod && ( end=$(($(date +%s) + 120)); "
+        "systemctl daemon-reload && systemctl stop mongod && { systemctl -q reset-failed mongod 2>/dev/null; "
+        "systemctl start mongod; } && ( end=$(($(date +%s) + 120)); "
         f"until {listens}; do if {given_up} || [ $(date +%s) -gt $end ]; then {words}; exit 1; fi; "
         "sleep 0.2; done )"
     )
