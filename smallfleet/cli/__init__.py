@@ -9,7 +9,8 @@ from rich.console import Console
 
 from smallfleet.cli import lab, secrets
 from smallfleet.cli.destroy import destroy
-from smallfleet.cli.releases import releases, rollback
+from smallfleet.cli.releases import releases
+from smallfleet.cli.rollback import rollback
 from smallfleet.errors import FleetError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
