@@ -352,6 +352,11 @@ def test_the_serving_environment_is_given_back(tmp_path: Path, monkeypatch: pyte
     assert app.environment.stat().st_mode & 0o777 == 0o400
     environment.give_back_environment(app)
     assert app.environment.read_text() == "first"
+    environment.take_environment(app)
+    environment.keep_environment(app)
+    environment.give_back_environment(app)
+    assert app.environment.read_text() == "second"
+    assert sorted(path.name for path in tmp_path.glob("*env")) == ["podcast.env", "podcast.serving.env"]
 
 
 # ---- the one file that droplets get
