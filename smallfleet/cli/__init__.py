@@ -14,7 +14,8 @@ from smallfleet.cli.destroy import destroy
 from smallfleet.cli.history import history
 from smallfleet.cli.patch import patch
 from smallfleet.cli.plan import plan
-from smallfleet.cli.releases import releases, rollback
+from smallfleet.cli.releases import releases
+from smallfleet.cli.rollback import rollback
 from smallfleet.cli.show import show
 from smallfleet.errors import FleetError
 

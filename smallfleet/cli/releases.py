@@ -1,4 +1,4 @@
-"""`fleet releases` and `fleet rollback`: what an app's releases are, and going back to one."""
+"""fleet releases: what an app's releases are, on each droplet."""
 
 from __future__ import annotations
 
@@ -35,20 +35,6 @@ def pyinfra(*words: str, quiet: bool = False) -> subprocess.CompletedProcess[str
     """Run pyinfra from this very environment; `quiet` keeps its output."""
     command = [sys.executable, "-m", "pyinfra", *words]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=quiet, text=True, check=False)
-
-
-def rollback(
-    role: Role,
-    release: Annotated[
-        str | None, typer.Argument(help="Its name, or the beginning of its commit; left out, the one before.")
-    ] = None,
-    inventory: Inventory = PROD,
-) -> None:
-    """Go back to the earlier release of an app on all its droplets, without a build and without a network."""
-    limits = [word for name in droplets_of(load_inventory(inventory), role) for word in ("--limit", name)]
-    data = ["--data", f"role={role}"] + (["--data", f"release={json.dumps(release)}"] if release else [])
-    done = pyinfra(str(inventory), "deploys/rollback.py", "-y", *limits, *data)
-    raise typer.Exit(done.returncode)
 
 
 def releases(

@@ -232,13 +232,18 @@ def test_a_secret_lies_only_where_its_user_alone_can_read_it(single: Single) -> 
         if path.startswith("/etc/smallfleet/apps/"):
             assert user == 0
     assert "token" not in {name for names in found.values() for name in names}
-    apps = {re.sub(r".*/|\.env$", "", path) for path in found if path.startswith("/etc/smallfleet/apps/")}
+    apps = {
+        re.sub(r".*/|(\.serving)?\.env$", "", path)
+        for path in found
+        if path.startswith("/etc/smallfleet/apps/")
+    }
     assert apps == SITES
     for app in SITES:
-        names = found[f"/etc/smallfleet/apps/{app}.env"]
-        assert names == {f"mongodb/{app}", f"{app}/session_secret"}, (
-            "an app has its own secrets and no other's"
-        )
+        for kind in ("", ".serving"):
+            names = found[f"/etc/smallfleet/apps/{app}{kind}.env"]
+            assert names == {f"mongodb/{app}", f"{app}/session_secret"}, (
+                "an app has its own secrets and no other's"
+            )
     elsewhere = {path for path in found if not path.startswith(("/etc/smallfleet/", "/var/lib/mongodb/"))}
     assert elsewhere == set()
 

@@ -15,7 +15,7 @@ import pytest
 
 from smallfleet import programs
 from smallfleet.programs.release import app as app_module
-from smallfleet.programs.release import building, cli, environment, health, keeping, switching, system, verbs
+from smallfleet.programs.release import building, cli, environment, health, keeping, system, verbs
 from smallfleet.programs.release.app import App, ReleaseError
 from smallfleet.webapp import quoted
 
@@ -135,9 +135,9 @@ def test_inputs_follow_what_a_release_depends_on(tmp_path: Path, monkeypatch: py
 
 def test_a_link_is_pointed_in_one_step(tmp_path: Path) -> None:
     link = tmp_path / "current"
-    switching.point(link, Path("releases/one"))
+    system.point(link, Path("releases/one"))
     (tmp_path / ".current.new").symlink_to("left by a deploy that was cut off")
-    switching.point(link, Path("releases/two"))
+    system.point(link, Path("releases/two"))
     assert link.readlink() == Path("releases/two")
     assert [path.name for path in tmp_path.iterdir()] == ["current"]
 
@@ -211,7 +211,7 @@ def test_the_release_to_go_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def serving(app: App, monkeypatch: pytest.MonkeyPatch, release: str) -> None:
-    switching.point(app.link, Path("releases") / release)
+    system.point(app.link, Path("releases") / release)
     monkeypatch.setattr(verbs, "running", lambda app: [release])
     monkeypatch.setattr(verbs, "enabled", lambda app: {release})
 
@@ -352,6 +352,11 @@ def test_the_serving_environment_is_given_back(tmp_path: Path, monkeypatch: pyte
     assert app.environment.stat().st_mode & 0o777 == 0o400
     environment.give_back_environment(app)
     assert app.environment.read_text() == "first"
+    environment.take_environment(app)
+    environment.keep_environment(app)
+    environment.give_back_environment(app)
+    assert app.environment.read_text() == "second"
+    assert sorted(path.name for path in tmp_path.glob("*env")) == ["podcast.env", "podcast.serving.env"]
 
 
 # ---- the one file that droplets get

@@ -30,6 +30,11 @@ def give_back_environment(app: App) -> None:
         previous_environment(app).replace(app.environment)
 
 
+def keep_environment(app: App) -> None:
+    """The one that was taken has proved itself: nothing is given back."""
+    previous_environment(app).unlink(missing_ok=True)
+
+
 def copy_secret(source: Path, target: Path) -> None:
     """Replace a file by another's content, readable by root alone from the first moment on."""
     new = target.with_name(f".{target.name}.new")

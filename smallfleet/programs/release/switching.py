@@ -9,9 +9,11 @@ from smallfleet.programs.release.health import wait_healthy
 from smallfleet.programs.release.system import (
     disable,
     discard,
+    enable,
     enabled,
     journal,
     last_lines,
+    point,
     running,
     systemctl,
 )
@@ -43,21 +45,12 @@ def switch(app: App, release: str) -> None:
         systemctl("start", f"{app.name}.socket", step="Opening the app's socket")
         systemctl("start", unit, step="Starting the release")
         wait_healthy(app, unit, app.socket(release))
-        systemctl("enable", "--quiet", unit, step="Enabling the release")
     except ReleaseError as error:
-        disable(unit)
         discard(unit)
         raise error from None
+    enable(unit)
     point(app.link, Path("releases") / release)
     for other in enabled(app) - {release}:
         disable(app.unit(other))
-    for other in others:
-        systemctl("stop", app.unit(other), step="Stopping the old release")
-
-
-def point(link: Path, target: Path) -> None:
-    """Point a symlink at its target in one step."""
-    new = link.with_name(f".{link.name}.new")
-    new.unlink(missing_ok=True)
-    new.symlink_to(target)
-    new.replace(link)
+    if others:
+        systemctl("stop", *(app.unit(other) for other in others), step="Stopping the old release")

@@ -15,7 +15,12 @@ from smallfleet.programs.release.building import (
     remote_commit,
     set_up,
 )
-from smallfleet.programs.release.environment import give_back_environment, hide, take_environment
+from smallfleet.programs.release.environment import (
+    give_back_environment,
+    hide,
+    keep_environment,
+    take_environment,
+)
 from smallfleet.programs.release.health import watch
 from smallfleet.programs.release.keeping import (
     clear_leftovers,
@@ -148,6 +153,7 @@ def look(app: App, release: str, old: str | None, author: str) -> None:
     """
     note = note_of(app, release)
     if note.get("health", "healthy") != "tried":
+        keep_environment(app)
         return
     try:
         watch(app, app.unit(release), app.socket(release))
@@ -167,6 +173,7 @@ def look(app: App, release: str, old: str | None, author: str) -> None:
             raise ReleaseError(f"{error}\nIt serves on, since switching back failed: {second}") from None
         raise ReleaseError(f"{error}\nIt was switched back: {back} serves.") from None
     write_note(app, {**note, "health": "healthy"})
+    keep_environment(app)
 
 
 def rollback(app: App, wanted: str | None, author: str) -> str:
