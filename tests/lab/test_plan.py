@@ -94,13 +94,13 @@ def test_apply_runs_a_plan_only_while_it_holds(place: Workplace) -> None:
     place.run(*save, "--out", str(saved))
     assert saved.stat().st_mode & 0o777 == 0o600
 
-    place.ssh("web1", "systemctl stop nginx")
+    place.ssh("web1", "echo '# mine' >> /etc/nginx/sites/podcast.conf")
     refused = place.run("fleet", "apply", str(saved), check=False)
     assert refused.returncode == 1
-    assert "web1: new: NGINX runs, also after a reboot" in refused.stderr, refused.stderr
+    assert "web1: different now: NGINX: nginx.conf and a vhost" in refused.stderr, refused.stderr
     assert "burst=78" not in place.ssh("web1", "cat /etc/nginx/sites/podcast.conf")
 
-    place.ssh("web1", "systemctl start nginx")
+    place.ssh("web1", "sed -i '$d' /etc/nginx/sites/podcast.conf")
     applied = place.run("fleet", "apply", str(saved))
     assert applied.returncode == 0
     assert "burst=78" in place.ssh("web1", "cat /etc/nginx/sites/podcast.conf")
