@@ -21,7 +21,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from smallfleet.connector import DropletConnector
 from smallfleet.errors import FleetError
-from smallfleet.plan import own_effects  # noqa: F401  registers what our operations change
+from smallfleet.plan import own_effects, pyinfra_effects  # noqa: F401  they register what operations change
 from smallfleet.plan.answers import answer
 from smallfleet.plan.effects import Change, find_out
 from smallfleet.plan.overlay import Overlay
