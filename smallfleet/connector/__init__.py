@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from smallfleet.connector.run import Run, run_of
 from smallfleet.errors import FleetError
 from smallfleet.runs.session import session_of
 from smallfleet.runs.turn import Turn
+
+# It prints a traceback for each connection that goes; pyinfra says in a line what that meant for the run.
+logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
