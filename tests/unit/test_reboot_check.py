@@ -55,3 +55,18 @@ def test_an_app_needs_its_socket_its_release_and_its_files(
     assert reboot_check.apps() == []
     (tmp_path / "nosuchapp.json").write_text("{}")
     assert reboot_check.apps() == ["nosuchapp.socket is off"]  # no release of it yet
+
+
+def test_only_what_is_said_of_our_own_units_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = """/etc/systemd/system/a.service:3: Unknown key 'Bogus' in section [Service], ignoring.
+/lib/systemd/system/mongod.service:9: PIDFile= references a path below legacy directory /var/run/, updating
+other.service: Command /nowhere is not executable: No such file or directory
+a.socket: service a.service not loaded, socket cannot be started.
+"""
+    (tmp_path / "a.json").write_text("{}")
+    monkeypatch.setattr(reboot_check, "APPS", tmp_path)
+    monkeypatch.setattr(reboot_check, "run", lambda *command: (1, said))
+    assert reboot_check.units() == [
+        "systemd units: /etc/systemd/system/a.service:3: Unknown key 'Bogus' in section [Service], ignoring.",
+        "systemd units: a.socket: service a.service not loaded, socket cannot be started.",
+    ]
