@@ -102,7 +102,7 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
     sites = single.sites(INVENTORY)
     assert {answer["role"]: answer["status"] for answer in sites} == dict.fromkeys(APPS, 200)
     before = {app: single.ssh("single", f"readlink /srv/{app}/current") for app in APPS}
-    with Crowd(Lab.load(single.lab).ca, visits(sites), most=40_000, seconds=600) as crowd:
+    with Crowd(Lab.load(single.lab).ca, visits(sites), most=150_000, seconds=1200) as crowd:
         crowd.wait_for(500)
         push_new_versions(single, tmp_path)
         edit_role(single, "uwsgi", lambda role: role.update(threads=5, harakiri=25))
@@ -114,6 +114,7 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
     table = crowd.table()
     print(f"\nredeployed from {began:.0f} s to {ended:.0f} s\n{table}")
     assert not crowd.failed, table
+    assert max(answer.at for answer in crowd.answers) > ended, "visitors were there to the end"
     assert crowd.slowest() < 2.0, table
     kinds = {answer.kind for answer in crowd.answers}
     assert kinds == {"page", "health", "new", "post", "download"}
