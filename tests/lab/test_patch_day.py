@@ -80,7 +80,7 @@ for note in MongoClient(url).get_default_database().notes.find({}, {"text": 1}):
 
 def mongodb_away(place: Workplace) -> float:
     """Seconds from when mongod was last told to end until it listened again, by its own log."""
-    log = place.ssh("mongo", "tail -n 3000 /var/log/mongodb/mongod.log")
+    log = place.ssh("mongo", "grep -E '\"id\":(23016|23377),' /var/log/mongodb/mongod.log")
     ended, listened = None, None
     for line in log.splitlines():
         entry = json.loads(line)
