@@ -2,7 +2,7 @@
 
     python -m bench.patch_day [day] [loop]      as root; makes a lab for each, about ten minutes each
 
-Writes docs/pictures/patch-day.json, the figures, and docs/pictures/patch-day-MODE.svg, what visitors got.
+Writes docs/pictures/patch-day.json, the figures, and patch-day.svg and patch-day-loop.svg, what visitors got.
 """
 
 from __future__ import annotations
@@ -149,12 +149,17 @@ def main(modes: list[str]) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     results = PICTURES / "patch-day.json"
     figures = json.loads(results.read_text()) if results.exists() else {}
-    titles = {"day": "fleet patch", "loop": "for each: apt-get upgrade; reboot"}
+    titles = {
+        "day": "fleet patch: eight droplets, what visitors got",
+        "loop": "apt-get upgrade and reboot, one after the other: what visitors got",
+    }
     for mode in modes or list(titles):
         with tempfile.TemporaryDirectory() as directory, workplace(Path(directory)) as place:
             place.deploy(INVENTORY, "deploys/site.py")
             figures[mode], answers = measure(place, mode)
-        (PICTURES / f"patch-day-{mode}.svg").write_text(draw(answers, titles[mode]))
+        (PICTURES / f"patch-day{'' if mode == 'day' else f'-{mode}'}.svg").write_text(
+            draw(answers, titles[mode])
+        )
         results.write_text(json.dumps(figures, indent=1) + "\n")
         print(json.dumps({mode: figures[mode]}, indent=1))
 

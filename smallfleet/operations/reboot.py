@@ -16,11 +16,13 @@ from smallfleet.operations import Commands
 ASKING = 20  # seconds for one command
 LOST = (OSError, EOFError, SSHException, PyinfraError)
 BOOT_ID = StringCommand("cat", "/proc/sys/kernel/random/boot_id")
-# The app ends after NGINX, so that no request that has begun is answered by a 502.
-REBOOT = StringCommand("systemctl stop nginx.service 2>/dev/null; systemctl --no-block reboot")
 NOISE = "sshd[[]|systemd-logind|session-|user@|user-runtime-dir|pam_unix|Sent signal"
-JOURNAL = StringCommand(
-    f"journalctl --quiet --no-pager --boot --output short --lines 300 | grep -Ev '{NOISE}' | tail -n 12"
+JOURNAL = f"journalctl -q --no-pager --boot --output short --lines 300 | grep -Ev '{NOISE}' | tail -n 12"
+# The apps end after NGINX, so that no request that has begun is answered by a 502.
+END = "sleep 0.2; systemctl stop nginx.service; systemctl --no-block reboot"
+# One command, as visitors wait: the boot's id, the journal's last lines, the reboot once these were sent.
+REBOOT = StringCommand(
+    f"cat /proc/sys/kernel/random/boot_id; {JOURNAL}; setsid sh -c '{END}' >/dev/null 2>&1 </dev/null &"
 )
 
 
@@ -36,14 +38,12 @@ def rebooted(seconds: float = 300.0) -> Commands:
 
 def reboot(state: Any, host: Any, seconds: float) -> bool:
     """As the operation; False if it did not come back."""
-    old = _ask(host, BOOT_ID)
+    began = time.monotonic()
+    old, _, journal = _ask(host, REBOOT).partition("\n")
     if not old:
         host.log_styled("does not answer, so it is not rebooted", fg="red", log_func=logger.error)
         return False
-    journal = _ask(host, JOURNAL)
-    began = time.monotonic()
     host.log("reboots", logger.info)
-    _ask(host, REBOOT)
     _disconnect(host)
     while time.monotonic() - began < seconds:
         if _boot_of(host) not in ("", old):
