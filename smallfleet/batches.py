@@ -76,7 +76,10 @@ class Batches(BaseStateCallback):
 
     def guard(self, host: Host, app: str) -> Callable[[], bool]:
         """For an operation's `_if`: `may_go`, asked when its turn has come."""
-        return lambda: self.may_go(host, app)
+        itself = host.state.inventory.get_host(
+            host.name
+        )  # `host` may be pyinfra's name for whoever is at work
+        return lambda: self.may_go(itself, app)
 
     def may_go(self, host: Host, app: str) -> bool:
         """Whether all droplets before this one are well; if not, that is said."""

@@ -95,6 +95,7 @@ def test_a_bad_release_stops_at_the_canary(pair: Pair) -> None:
     print(said)
     assert status != 0
     assert "not today" in said
+    assert "exception" not in said
     assert pair.serving() == before
     assert pair.listing("web1")[0]["commit"] == bad and pair.listing("web1")[0]["health"] == "refused"
     assert all(row["commit"] != bad for row in pair.listing("web2"))
