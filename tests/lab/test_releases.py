@@ -80,7 +80,7 @@ class Place:
             "directories": "ls /srv/podcast/releases",
             "venvs": "ls /srv/podcast/venvs",
             "units": "cd /etc/systemd/system && ls podcast@2*",
-            "loaded": "systemctl list-units --all --plain --no-legend 'podcast*@*' | cut -d' ' -f1",
+            "loaded": "systemctl list-units --state=active,failed --plain --no-legend 'podcast*@*'",
             "enabled": "ls /etc/systemd/system/multi-user.target.wants | grep podcast@",
             "sockets": "ls /run/podcast",
             "processes": "pgrep -u podcast -a -f master | sed 's/.*releases.//; s/ .*//' | sort -u",

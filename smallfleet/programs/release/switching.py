@@ -53,4 +53,6 @@ def switch(app: App, release: str) -> None:
     for other in enabled(app) - {release}:
         disable(app.unit(other))
     if others:
-        systemctl("stop", *(app.unit(other) for other in others), step="Stopping the old release")
+        # They take nothing new from now on, and end by themselves when what they began is answered.
+        stop = ("stop", "--no-block", *(app.unit(other) for other in others))
+        systemctl(*stop, step="Stopping the old release")
