@@ -12,8 +12,9 @@ from rich.console import Console
 from smallfleet.cloud import claim
 from smallfleet.inventory import load_inventory
 from smallfleet.model.fleet import Fleet
-from smallfleet.runs.note import ago, who
+from smallfleet.runs.note import ago
 from smallfleet.runs.remote import ask_all, client_of, there
+from smallfleet.who import who
 
 app = typer.Typer(no_args_is_help=True, help="Whose turn it is to change a fleet.")
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import re
 import secrets
 import shlex
-import socket
 import subprocess
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ from typing import Any
 
 from smallfleet.model.fleet import Fleet
 from smallfleet.secrets.secret import MASK
+from smallfleet.who import who
 
 # id, fleet, who, command, inventory, limit, commit, began, ended, seconds, result, droplets: see `begin`
 Note = dict[str, Any]
@@ -34,15 +33,6 @@ def stamp(time: datetime) -> str:
 def time_of(text: str) -> datetime:
     """The time that `stamp` wrote. ValueError if it is none."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-
-
-def who() -> str:
-    """The owner at his machine, such as anna@laptop."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 def commit() -> str | None:
