@@ -103,7 +103,7 @@ class DryHost(Host):
                 said = "; ".join(self.trouble[before:]) or "no reason given"
                 raise Unanswered(f"{name_or_cls.name} was not answered: {said}")
             self._known[key] = found
-        return copy.deepcopy(self._known[key])
+        return copy.copy(self._known[key])
 
     def expected(self, name_or_cls: Any, *args: Any, **kwargs: Any) -> Any:
         """The fact as the operations before will have left it."""

@@ -20,7 +20,6 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from smallfleet.errors import FleetError
-from smallfleet.inventory import load_inventory
 from smallfleet.model.fleet import Fleet
 from smallfleet.plan.dry import DryHost, DryInventory, DryState
 
@@ -79,12 +78,13 @@ def prepare(
     """
     if not deploy.is_file():
         raise FleetError(f"there is no deploy {deploy}. Give one such as deploys/site.py")
-    fleet = load_inventory(inventory)
+    if not inventory.is_file():
+        raise FleetError(f"there is no inventory {inventory}. Give one such as inventory/prod.py")
     try:
         state, hosts = _state(inventory, deploy, limit)
     except click.ClickException as error:  # pyinfra's command would print it
         raise FleetError(f"{inventory}: {_said(error)}") from None
-    prepared = Prepared(fleet, state, hosts)
+    prepared = Prepared(_fleet_of(state, hosts, inventory), state, hosts)
     state.add_callback_handler(_Unreached(prepared.errors))
     state.decided = lambda host, hash: progress(host.name, " ".join(state.op_meta[hash].names))
     state.set_stage(StateStage.Connect)
@@ -124,6 +124,14 @@ def _state(inventory: Path, deploy: Path, limit: Sequence[str]) -> tuple[DryStat
         context.params = {"dry": True, "inventory": str(inventory), "operations": (str(deploy), "plan")}
         state.init(read, config, initial_limit=hosts)
     return state, hosts  # type: ignore[return-value]
+
+
+def _fleet_of(state: DryState, hosts: Sequence[DryHost], inventory: Path) -> Fleet:
+    """The fleet that the hosts are of: it comes with them, so that the inventory is read once."""
+    fleet = state.inventory.get_host_data(hosts[0].name).get("fleet")
+    if not isinstance(fleet, Fleet):
+        raise FleetError(f"{inventory} has no fleet: it should say fleet = Fleet(…)")
+    return fleet
 
 
 def _matches(host: Any, word: str) -> bool:
