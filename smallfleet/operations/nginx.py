@@ -15,6 +15,7 @@ from smallfleet import programs
 from smallfleet.facts.nginx import DIRECTORY, TLS, NginxCertificates, NginxFiles
 from smallfleet.model.roles import AppRole
 from smallfleet.operations import Commands
+from smallfleet.operations.checked import show_diff
 
 CANDIDATE = f"{DIRECTORY}/candidate"
 PLACEHOLDER = f"{TLS}/placeholder"
@@ -89,6 +90,7 @@ def configured(files: dict[str, str], sites: list[Site]) -> Commands:
         if wanted.get(path) != there.get(path):
             word = "changes" if path in there and path in wanted else "is new" if path in wanted else "goes"
             host.log(f"{DIRECTORY}/{path} {word}")
+            show_diff(f"{DIRECTORY}/{path}", files.get(path, ""))
     # nginx.conf includes sites/ relative to itself, so the same file can be tried in the candidate's place.
     yield StringCommand(f"rm -rf {CANDIDATE} && mkdir -p {CANDIDATE}/sites")
     for path, text in sorted(files.items()):
