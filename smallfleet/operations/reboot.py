@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from paramiko import SSHException
@@ -44,13 +47,14 @@ def reboot(state: Any, host: Any, seconds: float) -> bool:
         host.log_styled("does not answer, so it is not rebooted", fg="red", log_func=logger.error)
         return False
     host.log("reboots", logger.info)
-    _disconnect(host)
-    while time.monotonic() - began < seconds:
-        if _boot_of(host) not in ("", old):
-            host.log(f"is back after {time.monotonic() - began:.1f} s", logger.info)
-            return True
+    with _quiet():
         _disconnect(host)
-        time.sleep(0.2)
+        while time.monotonic() - began < seconds:
+            if _boot_of(host) not in ("", old):
+                host.log(f"is back after {time.monotonic() - began:.1f} s", logger.info)
+                return True
+            _disconnect(host)
+            time.sleep(0.2)
     lines = "\n".join(f"      {line}" for line in journal.splitlines())
     host.log_styled(
         f"did not come back within {seconds:.0f} s. Look at its console in the cloud's control panel.\n"
@@ -59,6 +63,18 @@ def reboot(state: Any, host: Any, seconds: float) -> bool:
         log_func=logger.error,
     )
     return False
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let paramiko not print tracebacks of connections that a reboot cuts off: that is what is waited for."""
+    transport = logging.getLogger("paramiko.transport")
+    level = transport.level
+    transport.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        transport.setLevel(level)
 
 
 def _boot_of(host: Any) -> str:
