@@ -41,8 +41,8 @@ def account(place: Workplace) -> dict[str, list[Any]]:
     return {kind: [thing["name"] for thing in client.get(kind)[kind]] for kind in kinds}
 
 
-def typed(place: Workplace, answer: str, *words: str) -> tuple[int, str]:
-    """Run a command at a terminal, answer its first question; (status, all that it showed)."""
+def typed(place: Workplace, answers: dict[str, str], *words: str) -> tuple[int, str]:
+    """Run a command at a terminal, which answers each question that it shows; (status, what it showed)."""
     terminal, side = pty.openpty()
     process = subprocess.Popen(
         [str(BIN / words[0]), *words[1:]],
@@ -54,7 +54,7 @@ def typed(place: Workplace, answer: str, *words: str) -> tuple[int, str]:
         start_new_session=True,
     )
     os.close(side)
-    shown, answered, end = b"", False, time.monotonic() + 300
+    shown, left, end = b"", dict(answers), time.monotonic() + 300
     try:
         while time.monotonic() < end:
             if select.select([terminal], [], [], 0.2)[0]:
@@ -65,9 +65,8 @@ def typed(place: Workplace, answer: str, *words: str) -> tuple[int, str]:
                 if not part:
                     break
                 shown += part
-            if not answered and (b"[y/N]" in shown or b"fleet's name:" in shown):
-                os.write(terminal, answer.encode() + b"\n")
-                answered = True
+            for question in [question for question in left if question.encode() in shown]:
+                os.write(terminal, left.pop(question).encode() + b"\n")
         return process.wait(60), shown.decode(errors="replace")
     finally:
         process.kill()
@@ -84,20 +83,21 @@ def test_a_dry_run_shows_prices_and_creates_nothing(place: Workplace) -> None:
 
 def test_who_says_no_creates_nothing(place: Workplace) -> None:
     before = account(place)
-    status, shown = typed(place, "n", "pyinfra", "inventory/two.py", "deploys/quick.py")
+    status, shown = typed(
+        place, {"Create this? [y/N]": "n"}, "pyinfra", "inventory/two.py", "deploys/quick.py"
+    )
     assert status != 0 and "nothing was created" in shown and "Traceback" not in shown
     assert account(place) == before
 
 
 def test_who_says_yes_gets_droplets_and_their_deploy_in_one_command(place: Workplace) -> None:
-    # The second question is pyinfra's own: whether to make the changes. Nobody answers, so none is made.
-    words = ("inventory/two.py", "deploys/quick.py", "--json")
-    _, shown = typed(place, "y", "pyinfra", *words)
-    assert account(place)["droplets"] == ["one", "two"], shown
-    assert place.deploy("inventory/two.py", "deploys/quick.py") == {
-        "one": ["A directory"],
-        "two": ["A directory"],
-    }
+    # The second question is pyinfra's own: whether to make the changes.
+    answers = {"Create this? [y/N]": "y", "Press enter to execute": ""}
+    status, shown = typed(place, answers, "pyinfra", "inventory/two.py", "deploys/quick.py")
+    assert status == 0, shown
+    assert account(place)["droplets"] == ["one", "two"]
+    assert place.ssh("two", "ls -d /srv/made").strip() == "/srv/made"
+    assert place.deploy("inventory/two.py", "deploys/quick.py") == {"one": [], "two": []}
     assert account(place)["droplets"] == ["one", "two"]
 
 
@@ -141,10 +141,10 @@ def test_all_mistakes_are_told_at_once_before_anything_connects(place: Workplace
 
 
 def test_destroying_wants_the_fleets_name(place: Workplace) -> None:
-    status, shown = typed(place, "tow", "fleet", "destroy", "inventory/two.py")
+    status, shown = typed(place, {"fleet's name": "tow"}, "fleet", "destroy", "inventory/two.py")
     assert status == 1 and "nothing was destroyed" in shown
     assert account(place)["droplets"] == ["one", "two"]
-    status, shown = typed(place, "two", "fleet", "destroy", "inventory/two.py")
+    status, shown = typed(place, {"fleet's name": "two"}, "fleet", "destroy", "inventory/two.py")
     assert status == 0, shown
     left = account(place)
     assert left["droplets"] == [] and left["vpcs"] == [] and left["firewalls"] == []
