@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import urllib3
@@ -102,7 +103,7 @@ def down(name: str, keep: bool) -> None:
     if pid is not None:
         if not keep:
             (descriptor.RUNTIME / name / "discard").touch()
-        _end(pid, lambda: not cleanup.alive(name), seconds=120 if keep else 30)
+        _end(pid, lambda: not (cleanup.alive(name) or _runs(pid)), seconds=120 if keep else 30)
     with descriptor.exclusive():
         cleanup.clear(name)
         if not keep:
@@ -127,6 +128,13 @@ def _wait_for_api(
                 words = log.read_bytes()[begins:].decode(errors="replace").strip()[-2000:]
                 raise LabError(f"Lab {lab.name} did not start. The end of {log}:\n{words}")
             time.sleep(0.1)
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is still there, and not only its status for whoever started it."""
+    with suppress(OSError):
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return False
 
 
 def _end(pid: int, ended: Callable[[], bool], seconds: float) -> None:

@@ -21,6 +21,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from smallfleet.connector import DropletConnector
 from smallfleet.errors import FleetError
+from smallfleet.operations.called import called
 from smallfleet.plan import own_effects, pyinfra_effects  # noqa: F401  they register what operations change
 from smallfleet.plan.answers import answer
 from smallfleet.plan.effects import Change, find_out
@@ -184,21 +185,6 @@ def followed(generator: Callable[[], Iterator[Any]]) -> list[Any]:
         if not commands:
             raise
     return commands
-
-
-def called(generator: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
-    """The function of an operation and its arguments by name, defaults filled in.
-
-    pyinfra keeps them nowhere else than in the closure that its generator is made by.
-    """
-    kept = inspect.getclosurevars(generator).nonlocals
-    bound = inspect.signature(kept["func"]).bind(*kept["args"], **kept["kwargs"])
-    bound.apply_defaults()
-    arguments = dict(bound.arguments)
-    for parameter in bound.signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            arguments |= arguments.pop(parameter.name)
-    return kept["func"], arguments
 
 
 def consulted(condition: Any) -> list[OperationMeta]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyinfra.api.state import StateStage
+from pyinfra.api.state import BaseStateCallback, StateStage
 from pyinfra.context import ctx_host
 
+from smallfleet.operations.called import called
 from smallfleet.secrets.secret import MASK, Secret
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
+LONGEST = 256 * 1024  # bytes of a file that is read for a diff
 LINES = 400  # of a diff that are kept, for each operation and droplet
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 HEAD = re.compile(r"Will (?:create|modify|write|remove)\b.*", re.IGNORECASE)
@@ -35,8 +39,7 @@ class Diffs(logging.Handler):
         self._lines: dict[tuple[str, str], list[str]] = {}
         self._logger = logging.getLogger("pyinfra")
         if quiet:
-            state.config.DIFF = True
-            state.config.lock_current_state()  # pyinfra puts it back after each deploy script
+            state.add_callback_handler(Asked())
             for handler in self._logger.handlers:
                 handler.addFilter(lambda record: not self._is_diff(record))
         self._logger.addHandler(self)
@@ -59,6 +62,44 @@ class Diffs(logging.Handler):
     def _is_diff(record: logging.LogRecord) -> bool:
         text = str(record.msg)
         return record.levelno == logging.INFO and (text in (DIFF, "") or bool(HEAD.search(text)))
+
+
+class Asked(BaseStateCallback):
+    """Asks an operation for its diffs as it begins, if it makes them of text.
+
+    pyinfra's would stumble over a file that is none, and read a long one as a whole.
+    """
+
+    def operation_start(self, state: State, op_hash: str) -> None:  # type: ignore[override]
+        state.config.DIFF = any(_of_text(kept[op_hash]) for kept in state.ops.values() if op_hash in kept)
+
+
+def _of_text(operation: Any) -> bool:
+    """Whether what an operation writes is known to be text, and not much of it."""
+    try:
+        function, arguments = called(operation.command_generator)
+    except (KeyError, TypeError):
+        return False
+    if function.__module__.startswith("smallfleet."):
+        return True
+    if function.__module__ != "pyinfra.operations.files":
+        return False
+    return function.__name__ in ("template", "line") or (
+        function.__name__ == "put" and _is_text(arguments.get("src"))
+    )
+
+
+def _is_text(source: Any) -> bool:
+    if not isinstance(source, str):
+        return isinstance(source, io.StringIO)
+    try:
+        file = Path(source)
+        if file.stat().st_size > LONGEST:
+            return False
+        file.read_bytes().decode()
+        return True
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def droplets(state: State, diffs: Diffs) -> dict[str, dict[str, Any]]:

@@ -145,19 +145,19 @@ def test_a_mongod_that_does_not_come_up_gets_its_last_configuration_back(site: S
 def test_the_check_names_what_would_not_come_back_from_a_reboot(site: Site) -> None:
     assert site.problems() == []
     bad = """set -e
-        cp -a /etc/nftables.conf /etc/mongod.conf /etc/systemd/system/podcast@.service /root/
+        cp -a /etc/nftables.conf /etc/mongod.conf /etc/systemd/system/podcast@2*.service /root/
         echo 'bogus on;' > /etc/nginx/sites/zz.conf
         echo 'Bogus yes' > /etc/ssh/sshd_config.d/zz.conf
         echo 'bogus' > /etc/sudoers.d/zz
         echo 'bogus' >> /etc/nftables.conf
         sed -i 's/^  port:/  porrt:/' /etc/mongod.conf
-        sed -i 's/^Type=.*/Type=bogus/' /etc/systemd/system/podcast@.service
+        sed -i 's/^Type=.*/Type=bogus/' /etc/systemd/system/podcast@2*.service
         echo '/dev/nowhere /mnt ext4 defaults 0 2' >> /etc/fstab
         systemctl -q disable nginx mongod podcast.socket
         systemctl daemon-reload"""
     good = """rm -f /etc/nginx/sites/zz.conf /etc/ssh/sshd_config.d/zz.conf /etc/sudoers.d/zz
         cp -a /root/nftables.conf /root/mongod.conf /etc/
-        cp -a /root/podcast@.service /etc/systemd/system/
+        cp -a /root/podcast@2*.service /etc/systemd/system/
         sed -i /nowhere/d /etc/fstab
         systemctl -q enable nginx mongod podcast.socket
         systemctl daemon-reload"""

@@ -18,10 +18,11 @@ from rich.console import Console
 
 from smallfleet.facts.files import FileState
 from smallfleet.model.fleet import Fleet
+from smallfleet.operations.called import called
 from smallfleet.plan import again, markdown, model, tree
 from smallfleet.plan.answers import answer
 from smallfleet.plan.blast import blast_radius
-from smallfleet.plan.dry import called, consulted, followed
+from smallfleet.plan.dry import consulted, followed
 from smallfleet.plan.effects import Change, find_out
 from smallfleet.plan.overlay import Node, Overlay
 from smallfleet.plan.pristine import Pristine, worth_recording
