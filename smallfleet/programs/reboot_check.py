@@ -33,6 +33,7 @@ def run(*command: str) -> tuple[int, str]:
     try:
         done = subprocess.run(
             command,
+            cwd="/",  # systemd-analyze takes a unit's name for a file's where there is such a file
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

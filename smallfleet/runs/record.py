@@ -80,9 +80,10 @@ def _of_text(operation: Any) -> bool:
         function, arguments = called(operation.command_generator)
     except (KeyError, TypeError):
         return False
-    if function.__module__.startswith("smallfleet."):
+    module = function.__module__ or ""  # a function of a deploy script has none
+    if module.startswith("smallfleet."):
         return True
-    if function.__module__ != "pyinfra.operations.files":
+    if module != "pyinfra.operations.files":
         return False
     return function.__name__ in ("template", "line") or (
         function.__name__ == "put" and _is_text(arguments.get("src"))

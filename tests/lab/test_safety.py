@@ -178,5 +178,5 @@ def test_the_check_names_what_would_not_come_back_from_a_reboot(site: Site) -> N
         "podcast@",
         "/etc/fstab",
     ]:
-        assert any(word in problem for problem in problems), (word, problems)
+        assert any(word in problem for problem in problems), f"{word} is not in:\n" + "\n".join(problems)
     assert site.problems() == []
