@@ -106,6 +106,7 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
         crowd.wait_for(500)
         push_new_versions(single, tmp_path)
         edit_role(single, "uwsgi", lambda role: role.update(threads=5, harakiri=25))
+        edit_role(single, "podcast", lambda role: role["uwsgi"].update(threads=5))  # has its own
         began = crowd.now()
         single.deploy(INVENTORY, "deploys/uwsgi.py")
         single.deploy(INVENTORY, "deploys/webapp.py")
