@@ -116,7 +116,6 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
     print(f"\nredeployed from {began:.0f} s to {ended:.0f} s\n{table}")
     assert not crowd.failed, table
     assert max(answer.at for answer in crowd.answers) > ended, "visitors were there to the end"
-    assert crowd.slowest() < 2.0, table
     kinds = {answer.kind for answer in crowd.answers}
     assert kinds == {"page", "health", "new", "post", "download"}
     # Every app has its new code, requirement and uWSGI.
@@ -130,7 +129,7 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
         )
         assert told.startswith("1\nthreads = 5\nharakiri = 25\n"), told
         release = Path(single.ssh("single", f"readlink {root}").strip()).name
-        assert {found for found in re.findall(r"releases/([^/]+)/", told)} == {release}, told
+        assert {found for found in re.findall(r"releases/([0-9a-f-]+)", told)} == {release}, told
     # What was answered 201 is in MongoDB, once each.
     single.ssh("single", f"cat > /root/count.py <<'PY'\n{COUNT}\nPY")
     for app, collection in (("podcast", "comments"), ("api", "notes")):
@@ -140,3 +139,4 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
         )
         assert counted.split() == [str(posts)] * 2, (app, posts, counted)
     assert json.loads(single.ssh("single", "smallfleet-release status api"))["changed"] == []
+    assert crowd.slowest() < 2.0, table
