@@ -34,11 +34,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
 
 
 def account(place: Workplace) -> dict[str, list[Any]]:
-    """What the account has, by kind; records of the domain that a fleet makes."""
+    """The names of what the account has, by kind; sorted, as droplets made at once come in any order."""
     lab = Lab.load(place.lab)
     client = Client(lab.api, Secret(lab.token))
     kinds = ("droplets", "vpcs", "firewalls", "domains")
-    return {kind: [thing["name"] for thing in client.get(kind)[kind]] for kind in kinds}
+    return {kind: sorted(thing["name"] for thing in client.get(kind)[kind]) for kind in kinds}
 
 
 def typed(place: Workplace, answers: dict[str, str], *words: str) -> tuple[int, str]:
