@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.conftest import START_FAILED_UNITS, Workplace, eventually, workplace
+from tests.lab.conftest import Workplace, eventually, workplace
 
 NGINX, SITE = "templates/nginx/nginx.conf.j2", "templates/nginx/site.conf.j2"
 UWSGI = "unix:/run/{{ site.name }}/uwsgi.sock"
@@ -75,7 +75,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         site = Site(place)
         place.deploy(site.inventory, "deploys/site.py")
         eventually(site.answers, "the site answers", 60)
-        place.ssh("web1", START_FAILED_UNITS)
         yield site
 
 
