@@ -43,7 +43,9 @@ def limit(group: str, memory: int, vcpus: int) -> None:
 
 def entering(group: str, command: list[str]) -> list[str]:
     """`command` with a shell before it that moves itself into `group` and then becomes it."""
-    moves = "".join(f"echo $$ > {shlex.quote(str(d))}/cgroup.procs && " for d in directories(group))
+    # systemd outside of the group removes what is empty in hierarchies that it has no use for: make it again.
+    places = [shlex.quote(str(directory)) for directory in directories(group)]
+    moves = "".join(f"mkdir -p {place} && echo $$ > {place}/cgroup.procs && " for place in places)
     return ["sh", "-c", moves + 'exec "$@"', "sh", *command]
 
 

@@ -262,3 +262,4 @@ def test_nothing_is_left_of_a_lab_that_was_ended_or_killed() -> None:
         # What the next `up` does with a lab whose daemon is gone.
         cleanup.clear(killed.lab.name)
         assert traces(killed.lab.name) == []
+    cleanup.remove_directory(killed.lab.name)
