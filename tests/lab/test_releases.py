@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from smallfleet.lab import repositories
@@ -244,12 +246,26 @@ def test_a_release_that_turns_bad_is_switched_back_by_itself(good: Place) -> Non
     assert good.serving()["release"] == before
 
 
+@contextlib.contextmanager
+def cloud_away(place: Workplace) -> Iterator[None]:
+    """The cloud's API fails for whoever asks it."""
+    lab = Lab.load(place.lab)
+    asked = {"url": f"{lab.api.removesuffix('v2/')}lab/faults", "timeout": 10}
+    asked["headers"] = {"Authorization": f"Bearer {lab.token}"}
+    requests.post(json={"path": "^/v2/", "status": 503, "times": 10_000}, **asked).raise_for_status()
+    try:
+        assert requests.get(f"{lab.api}droplets", headers=asked["headers"], timeout=10).status_code == 503
+        yield
+    finally:
+        requests.delete(**asked).raise_for_status()
+
+
 def test_going_back_takes_no_network_no_name_and_no_request(good: Place) -> None:
     first = good.serving()["release"]
     commit = good.push()
     second = good.deployed()
     repository = Lab.load(good.work.lab).repository("podcast")
-    with good.crowd() as crowd:
+    with good.crowd() as crowd, cloud_away(good.work):
         repository.rename(repository.with_suffix(".away"))  # nobody can be asked
         try:
             began = time.monotonic()
@@ -260,12 +276,17 @@ def test_going_back_takes_no_network_no_name_and_no_request(good: Place) -> None
             began = time.monotonic()
             done = good.work.run("fleet", "rollback", "podcast", "--inventory", good.inventory)
             whole = time.monotonic() - began
+            assert good.serving()["release"] == first
+            good.work.ssh("web1", f"smallfleet-release rollback podcast {second}")
+            again = ["deploys/rollback.py", "--limit", "podcast", "-y"]
+            good.work.run("pyinfra", good.inventory, *again)
         finally:
             repository.with_suffix(".away").rename(repository)
         crowd.wait_for(len(crowd.answers) + 60)
     print(f"\nrollback {on_droplet:.2f} s, fleet rollback {whole:.2f} s\n{crowd.table()}\n{done.stderr}")
     assert good.serving()["release"] == first
-    assert on_droplet < 10  # 2 s on a quiet machine: printed above
+    # On a quiet machine 1 s and less than 3 s: bench/rollback.py measures them.
+    assert on_droplet < 10 and whole < 30
     assert not crowd.failed, crowd.table()
     # What was left is not redone behind the owner's back, but is when he says so, and when the ref moves on.
     status, said = good.deploy()
