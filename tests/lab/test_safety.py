@@ -58,7 +58,7 @@ class Site:
         return [answer["status"] for answer in self.place.sites(self.inventory)] == [200]
 
     def crowd(self) -> Crowd:
-        """Visitors of a page from the app and MongoDB, on old and new connections, and of a file of NGINX's."""
+        """Visitors of what the app has from MongoDB, on old and new connections, and of a file of NGINX's."""
         site = Visited("podcast", "podcast.example.com", self.address)
         visits = [
             Visit(site, "page", "/episodes/patch-day", rate=5, shows="Patch day"),
@@ -197,12 +197,8 @@ def test_a_certificate_that_no_browser_takes_reaches_none(site: Site) -> None:
 def test_what_its_own_check_refuses_changes_nothing(
     site: Site, deploy: str, edit: tuple[str, str, str], word: str
 ) -> None:
-    programs = {
-        "base": "sudo" if edit[0] == SUDO else "sshd",
-        "firewall": "nftables",
-        "uwsgi": "uWSGI's unit",
-    }
-    fault = f"{programs.get(deploy, 'MongoDB')}: a line that it does not know"
+    whose = {SSH: "sshd", SUDO: "sudo", NFTABLES: "nftables", MONGOD: "MongoDB", UNIT: "uWSGI's unit"}
+    fault = f"{whose[edit[0]]}: a line that it does not know"
     crowd = site.refused(fault, deploy, edit, words=[word])
     assert not crowd.failed, crowd.table()
 
