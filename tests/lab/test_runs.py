@@ -204,6 +204,7 @@ def test_a_broken_lock_stops_its_run_before_the_next_step(place: Workplace) -> N
         assert run.ends() == 1
     note("A lock that is broken", "fleet lock break --force", run, seconds(), "broke the lock")
     assert "broke the lock" in run.said and "Traceback" not in run.said, run.said
+    assert "pyinfra error: stopped: " in run.said, run.said  # the sentence alone, without a place in gevent
     assert place.ssh("web1", "cat /srv/one") == "value five\n" != place.ssh("web1", "cat /srv/two")
     newest = json.loads(place.run("fleet", "history", SMALL, "--json", "-n", "1").stdout)[0]
     assert newest["result"].startswith("stopped") and newest["result"].endswith("broke the lock")
