@@ -25,26 +25,28 @@ TESTS = ("redeploy", "releases", "batches", "safety", "lockout", "cut", "runs")
 KEPT = Path("bench/faults.json")  # {test: {"date", "rows"}}, so that one test can be run again
 HEAD = """# Faults, and what they cost
 
-Each row is one fault, caused in the lab on real droplets by a test that also judges what comes of it. Requests are
-those of visitors who were there all the time, on kept and on new connections; none was sent twice. Made by
+Each row is one fault, caused in the lab on real droplets by a test that also judges what comes of it.
+Requests are those of visitors who were there all the time, on kept and on new connections; none was sent
+twice. Made by
 
     python bench/faults.py --output docs/faults.md
 
-on {date}, on a virtual machine with {processors} processors and {memory} GiB of memory (Python {python}, {system}).
-Other work kept it busy, so the times are long; what was lost does not depend on it.
+on {date}, on a virtual machine with {processors} processors and {memory} GiB of memory
+(Python {python}, {system}). Other work kept it busy, so the times are long; what was lost does not depend on it.
 
-- "Run": the seconds that the owner waited until he was told; for a run that was cut off, until the next run had
-  completed it.
-- "Back": the seconds from the first failed request (for a lock-out: from the arming of the undo) until all was as
-  before; a dash where it was never otherwise. In the lab the undo of a lock-out waits 10 s in the place of 60.
+- "Run": the seconds that the owner waited until he was told; for a run that was cut off, until the next run
+  had completed it.
+- "Back": the seconds from the first failed request (for a lock-out: from the arming of the undo) until all
+  was as before; a dash where it was never otherwise. In the lab the undo of a lock-out waits 10 s, not 60.
 - What the owner is told is shortened here.
 """
 NOTES = {
-    "A bad configuration": """A wrong upstream that is reached over TCP, and an address that MongoDB cannot listen on,
-show only when the real program runs with them: a second NGINX in a network of its own cannot reach the one, and a
-second mongod cannot have the first one's address. Visitors meet these from the change until it is undone.""",
-    "A lock-out": """While the droplet boots nobody is served: the requests that failed in the reboot are those of
-the boot itself.""",
+    "A bad configuration": """A wrong upstream that is reached over TCP, and an address that MongoDB cannot
+listen on, show only when the real program runs with them: a second NGINX in a network of its own cannot reach
+the one, and a second mongod cannot have the first one's address. Visitors meet these from the change until it
+is undone.""",
+    "A lock-out": """While the droplet boots nobody is served: the requests that failed in the reboot are those
+of the boot itself.""",
     "A run cut off": """Here, too, the requests that failed in the reboot are those of the boot itself.""",
 }
 
