@@ -32,7 +32,8 @@ twice. Made by
     python bench/faults.py --output docs/faults.md
 
 on {date}, on a virtual machine with {processors} processors and {memory} GiB of memory
-(Python {python}, {system}). Other work kept it busy, so the times are long; what was lost does not depend on it.
+(Python {python}, {system}). Other work kept it busy, so the times are long; what was lost does not depend
+on it.
 
 - "Run": the seconds that the owner waited until he was told; for a run that was cut off, until the next run
   had completed it.
@@ -45,8 +46,8 @@ NOTES = {
 listen on, show only when the real program runs with them: a second NGINX in a network of its own cannot reach
 the one, and a second mongod cannot have the first one's address. Visitors meet these from the change until it
 is undone.""",
-    "A lock-out": """While the droplet boots nobody is served: the requests that failed in the reboot are those
-of the boot itself.""",
+    "A lock-out": """While the droplet boots nobody is served: the requests that failed in the reboot are
+those of the boot itself.""",
     "A run cut off": """Here, too, the requests that failed in the reboot are those of the boot itself.""",
 }
 
