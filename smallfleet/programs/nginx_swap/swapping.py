@@ -26,6 +26,10 @@ class Refused(Exception):
     """Why the new configuration does not stay, in the owner's words."""
 
 
+class NotTaken(Refused):
+    """NGINX has given up the reload, and runs what it ran."""
+
+
 def run(*command: str) -> tuple[int, str]:
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
@@ -81,11 +85,9 @@ def take() -> None:
             line for line in emergencies(start) if "still could not bind" in line or "bind()" not in line
         ]
         if given_up:
-            break
+            raise NotTaken("\n".join(["NGINX goes on with what it had:", *dict.fromkeys(emergencies(start))]))
         time.sleep(0.05)
-    words = list(dict.fromkeys(emergencies(start))) or [
-        f"it does not start new workers in {RELOAD_SECONDS:.0f} s"
-    ]
+    words = dict.fromkeys(emergencies(start)) or [f"it does not start new workers in {RELOAD_SECONDS:.0f} s"]
     raise Refused("\n".join(["NGINX goes on with what it had:", *words]))
 
 
@@ -128,7 +130,9 @@ def swap(sites: list[dict[str, Any]]) -> None:
         put_back()
         words = [str(why)]
         try:
-            take()
+            # A reload ends idle connections, and a request may just be on its way on one: none without need.
+            if not isinstance(why, NotTaken):
+                take()
             words.append("The configuration before it is back.")
             if still := worse(before, ask_all(before)):
                 words += ["That does not help, so look at the site itself:", *still]
