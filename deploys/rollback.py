@@ -10,6 +10,8 @@ from smallfleet.context import Context
 from smallfleet.operations import release
 from smallfleet.who import who
 
+NEEDS_ACCOUNT = False  # it creates nothing: it goes back while the cloud's API is away, too
+
 context = Context.of(host)
 role = host.data.get("role")
 wanted = host.data.get("release")

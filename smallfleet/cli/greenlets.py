@@ -1,4 +1,4 @@
-"""Imported first: `fleet plan` and `fleet apply` look at all droplets at once by gevent, as pyinfra does.
+"""Imported first: `fleet plan`, `apply` and `rollback` are at all droplets at once by gevent, as pyinfra is.
 
 gevent takes the place of what waits (sockets, locks), and must do so before others use it. The other verbs,
 the lab's above all, want the real ones.
@@ -10,8 +10,8 @@ import gc
 import sys
 import warnings
 
-if sys.argv[1:2] in (["plan"], ["apply"]):
-    gc.disable()  # a plan is over in seconds; looking for garbage would be a tenth of its processor time
+if sys.argv[1:2] in (["plan"], ["apply"], ["rollback"]):
+    gc.disable()  # they are over in seconds; looking for garbage would be a tenth of their processor time
     from gevent import monkey
 
     with warnings.catch_warnings():

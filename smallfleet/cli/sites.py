@@ -9,10 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import dns.exception
-import dns.resolver
 import typer
-import urllib3
 from rich.console import Console
 from rich.table import Table
 
@@ -41,6 +38,11 @@ class Answer:
 
 def ask(role: str, domain: str, lab: Lab) -> Answer:
     """Resolve `domain` by the lab's DNS and ask it, verifying its certificate against the lab's CA."""
+    # Not for each of fleet's verbs: they take a while.
+    import dns.exception
+    import dns.resolver
+    import urllib3
+
     url = f"https://{domain}/"
     resolver = dns.resolver.Resolver(configure=False)
     resolver.nameservers = [lab.resolver]

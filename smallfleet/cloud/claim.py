@@ -16,18 +16,17 @@ from typing import Any
 
 from smallfleet.cloud.client import Client, CloudError
 from smallfleet.cloud.survey import Json, fleet_tag
-from smallfleet.errors import FleetError
+from smallfleet.errors import FleetError, Taken
 from smallfleet.model.fleet import Fleet
 
 TOLD = {"id": 30, "who": 40, "command": 60, "began": 20}  # what is told of a run, and how many characters
 
 
-class Claimed(FleetError):
-    """Another run has the claim; `note` says whose it is."""
+class Claimed(Taken):
+    """Another run has the claim."""
 
     def __init__(self, note: dict[str, Any]) -> None:
-        super().__init__(f"the fleet is being created by {note.get('who', 'another run')}")
-        self.note = note
+        super().__init__(f"the fleet is being created by {note.get('who', 'another run')}", note)
 
 
 def beat_of(client: Client) -> tuple[float, float]:

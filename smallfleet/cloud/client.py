@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
-import threading
 import time
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import urljoin
-
-import requests
-from digitalocean.baseapi import BaseAPI, NotFoundError
+from typing import TYPE_CHECKING, Any
 
 from smallfleet.errors import FleetError
 from smallfleet.secrets import Secret
 
+if TYPE_CHECKING:
+    import requests
+
 ATTEMPTS = 6
-TIMEOUT = (10, 60)  # seconds to connect, and between bytes of the answer
 
 
 class CloudError(FleetError):
@@ -30,48 +26,6 @@ class CloudError(FleetError):
 
 class Unsure(CloudError):
     """A POST whose fate is unknown (timeout or 5xx): look whether it was done before repeating it."""
-
-
-_sessions = threading.local()  # they keep connections open, and are not made for several threads
-
-
-def _session(with_proxies: bool) -> requests.Session:
-    if not hasattr(_sessions, "by_kind"):
-        _sessions.by_kind = {}
-    if with_proxies not in _sessions.by_kind:
-        session = _sessions.by_kind[with_proxies] = requests.Session()
-        session.trust_env = with_proxies
-    return _sessions.by_kind[with_proxies]
-
-
-class _Transport(BaseAPI):
-    """`get_data` of python-digitalocean (pagination, decoding) over requests that keep HTTP's status.
-
-    The library throws the status and Retry-After away, so the one method that sends is replaced.
-    """
-
-    def _BaseAPI__perform_request(  # the library's private name, on purpose
-        self, url: str, type: str = "GET", params: dict[str, Any] | None = None
-    ) -> requests.Response:
-        body: dict[str, Any] = {"params": params} if type == "GET" else {"data": json.dumps(params or {})}
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        session = _session(not self.end_point.startswith("http://127."))
-        return session.request(type, urljoin(self.end_point, url), headers=headers, timeout=TIMEOUT, **body)
-
-
-class _Answer(Exception):
-    def __init__(self, response: requests.Response) -> None:
-        self.response = response
-
-
-class _Checked(_Transport):
-    def _BaseAPI__perform_request(
-        self, url: str, type: str = "GET", params: dict[str, Any] | None = None
-    ) -> requests.Response:
-        response = super()._BaseAPI__perform_request(url, type, params)
-        if not response.ok and response.status_code != 404:
-            raise _Answer(response)
-        return response
 
 
 def _message(response: requests.Response) -> str:
@@ -125,16 +79,18 @@ class Client:
         raise AssertionError("not reached")
 
     def _call(self, method: str, path: str, params: dict[str, Any]) -> Any:
+        from smallfleet.cloud import transport
+
         for attempt in range(ATTEMPTS):
             last = attempt + 1 == ATTEMPTS
             if method != "GET":
                 self.guard()
-            api = _Checked(token=self._token.reveal(), end_point=self.end_point)
+            api = transport.Checked(token=self._token.reveal(), end_point=self.end_point)
             try:
                 return api.get_data(path, method, dict(params))
-            except NotFoundError:
+            except transport.NotFoundError:
                 raise CloudError(f"{method} {path}: there is no such thing (404)", 404) from None
-            except _Answer as answer:
+            except transport.Answered as answer:
                 response = answer.response
                 status, text = response.status_code, _message(response)
                 if status == 429 and not last:
@@ -149,10 +105,10 @@ class Client:
                 if status == 401:
                     text += ". Is the token right? fleet secrets set INVENTORY digitalocean/token"
                 raise CloudError(f"{method} {path}: {text} ({status})", status) from None
-            except requests.RequestException as error:
+            except transport.requests.RequestException as error:
                 # Only the kind of error: its text may quote the request.
                 kind = type(error).__name__
-                if method == "POST" and not isinstance(error, requests.ConnectTimeout):
+                if method == "POST" and not isinstance(error, transport.requests.ConnectTimeout):
                     raise Unsure(f"{method} {path}: no answer from {self.end_point} ({kind})") from None
                 if last:
                     raise CloudError(f"{method} {path}: no answer from {self.end_point} ({kind})") from None

@@ -6,13 +6,12 @@ import base64
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 from smallfleet.cloud.client import Client, CloudError
+from smallfleet.cloud.droplet import Json
+from smallfleet.cloud.droplet import address as address
 from smallfleet.errors import FleetError
 from smallfleet.model.fleet import Fleet
-
-Json = dict[str, Any]
 
 
 def fleet_tag(fleet: Fleet) -> str:
@@ -40,14 +39,6 @@ def public_keys(fleet: Fleet) -> dict[str, str]:
             raise FleetError(f"{fleet.where}: {path} is no public SSH key") from None
         keys[hashlib.md5(blob, usedforsecurity=False).digest().hex(":")] = text
     return keys
-
-
-def address(droplet: Json, kind: str) -> str | None:
-    """The droplet's IPv4 address, `kind` public or private; None while it has none."""
-    for network in droplet.get("networks", {}).get("v4", []):
-        if network["type"] == kind:
-            return str(network["ip_address"])
-    return None
 
 
 def zone_of(fleet: Fleet, name: str) -> str:

@@ -11,6 +11,7 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.util import CommandOutput
 
 from smallfleet.connector.fast import FastSSHConnector
+from smallfleet.connector.remembered import needs_account
 from smallfleet.connector.run import Run, run_of
 from smallfleet.errors import FleetError
 from smallfleet.runs.session import session_of
@@ -38,6 +39,7 @@ class DropletConnector(FastSSHConnector):
         self._session = session_of(state, context)
         # A run that only asks creates nothing either.
         self._dry, self._yes = not self._session.changing, bool(options.get("yes"))
+        self._needs_account = needs_account(options.get("operations") or ())
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -45,7 +47,8 @@ class DropletConnector(FastSSHConnector):
 
     def connect(self) -> None:
         turn = self._session.turn(self.host.data.fleet)
-        self._run = run_of(self.state, self.host.data.fleet, self._dry, self._yes, turn)
+        fleet = self.host.data.fleet
+        self._run = run_of(self.state, fleet, self._dry, self._yes, turn, self._needs_account)
         try:
             limit = {host.name for host in self.state.inventory if self.state.is_host_in_limit(host)}
             address = self._run.address_of(self.host.name, limit)
@@ -53,10 +56,24 @@ class DropletConnector(FastSSHConnector):
             raise ConnectError(str(error)) from None
         self._blank = address is None
         if address is not None:
-            self.data["ssh_hostname"] = address
-            super().connect()
+            self._connect_to(address)
             if turn is not None:
                 self._join(turn)
+
+    def _connect_to(self, address: str) -> None:
+        assert self._run is not None
+        self.data["ssh_hostname"] = address
+        try:
+            super().connect()
+        except ConnectError:
+            try:
+                moved = self._run.moved_address(self.host.name)
+            except FleetError as error:
+                raise ConnectError(str(error)) from None
+            if moved is None:
+                raise
+            self.data["ssh_hostname"] = moved
+            super().connect()
 
     def _join(self, turn: Turn) -> None:
         try:

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from rich.console import Console
 
-from smallfleet.cloud import claim
-from smallfleet.cloud.client import Client
-from smallfleet.cloud.create import carry_out, together
+from smallfleet.cloud.droplet import Json, address
 from smallfleet.cloud.hostkeys import pin, pinned, wait_for_key
-from smallfleet.cloud.plan import Plan, plan
-from smallfleet.cloud.survey import Json, Survey, address, survey
+from smallfleet.connector import remembered
 from smallfleet.errors import FleetError
 from smallfleet.model.fleet import Fleet
 from smallfleet.runs.turn import Turn
+
+if TYPE_CHECKING:
+    from smallfleet.cloud.client import Client
+    from smallfleet.cloud.plan import Plan
+    from smallfleet.cloud.survey import Survey
 
 MISSING = "0.0.0.0"
 _runs: WeakKeyDictionary[Any, dict[str, Run]] = WeakKeyDictionary()
 
 
-def run_of(state: Any, fleet: Fleet, dry: bool, yes: bool, turn: Turn | None = None) -> Run:
+def run_of(
+    state: Any, fleet: Fleet, dry: bool, yes: bool, turn: Turn | None = None, needs_account: bool = True
+) -> Run:
     """The run that all of the fleet's hosts in `state` share. One that changes something has a turn."""
     runs = _runs.setdefault(state, {})
     if fleet.name not in runs:
-        runs[fleet.name] = Run(fleet, dry, yes, turn)
+        runs[fleet.name] = Run(fleet, dry, yes, turn, needs_account)
     return runs[fleet.name]
 
 
 class Run:
     """Surveys at the first call, under a lock (pyinfra's command makes threading's locks gevent's)."""
 
-    def __init__(self, fleet: Fleet, dry: bool, yes: bool, turn: Turn | None = None) -> None:
+    def __init__(
+        self, fleet: Fleet, dry: bool, yes: bool, turn: Turn | None = None, needs_account: bool = True
+    ) -> None:
+        """`needs_account`: whether the API must be asked in any case, and not only where it has to be."""
         self.fleet, self.dry, self.yes, self.turn = fleet, dry, yes, turn
+        self._needs_account = needs_account
+        self._anew: dict[str, Json] | None = None  # what the API said when remembered droplets were silent
         self._lock = threading.Lock()
         self._droplets: dict[str, Json] | None = None
         self._failed: str | None = None
@@ -49,12 +58,55 @@ class Run:
                 raise FleetError(f"not reached: {self._failed}")
             if self._droplets is None:
                 try:
-                    self._droplets = self._complete(limit)
+                    self._droplets = self._remembered() or self._complete(limit)
                 except FleetError as error:
                     self._failed = "the fleet could not be completed (see the first error)"
                     raise error
         droplet = self._droplets.get(name)
         return address(droplet, "public") if droplet else None
+
+    def moved(self, droplet: Json) -> Json | None:
+        """What the API has in the place of a remembered droplet that does not answer; None for the same."""
+        with self._lock:
+            if self._needs_account:
+                return None
+            if self._anew is None:
+                self._anew = self._ask_anew()
+        found = self._anew.get(str(droplet["name"]))
+        if found is None or address(found, "public") is None:
+            return None
+        same = found["id"] == droplet["id"] and address(found, "public") == address(droplet, "public")
+        return None if same else found
+
+    def moved_address(self, name: str) -> str | None:
+        """`moved`, for a droplet that was connected to in vain; its host key is pinned."""
+        moved = self.moved((self._droplets or {})[name])
+        if moved is None:
+            return None
+        self._pin({name: moved})
+        return address(moved, "public")
+
+    def _remembered(self) -> dict[str, Json] | None:
+        """The droplets where the last run found them; None where the account has to be asked."""
+        droplets = None if self._needs_account else remembered.load(self.fleet)
+        if droplets is None:
+            self._needs_account = True
+        elif self.turn:
+            self.turn.start(droplets, elsewhere=self.moved)
+        return droplets
+
+    def _ask_anew(self) -> dict[str, Json]:
+        """The fleet's droplets; none if the API does not answer."""
+        from smallfleet.cloud.client import Client, CloudError
+        from smallfleet.cloud.survey import find_droplets, find_vpc
+
+        client = Client(self.fleet.end_point, self.fleet.token())
+        try:
+            droplets, _ = find_droplets(client, self.fleet, find_vpc(client, self.fleet))
+        except CloudError:
+            return {}
+        remembered.save(self.fleet, droplets)
+        return droplets
 
     def addresses(self) -> dict[str, dict[str, str]]:
         found = self._droplets or {}
@@ -67,6 +119,16 @@ class Run:
 
     def _complete(self, limit: set[str]) -> dict[str, Json]:
         """The fleet's droplets, after what is missing was shown, agreed to and created."""
+        droplets = self._surveyed(limit)
+        remembered.save(self.fleet, droplets)
+        return droplets
+
+    def _surveyed(self, limit: set[str]) -> dict[str, Json]:
+        from smallfleet.cloud import claim
+        from smallfleet.cloud.client import Client
+        from smallfleet.cloud.plan import plan
+        from smallfleet.cloud.survey import survey
+
         fleet, say = self.fleet, self._console.print
         client = Client(fleet.end_point, fleet.token())
         found = survey(client, fleet)
@@ -92,6 +154,10 @@ class Run:
 
     def _create(self, client: Client, limit: set[str], agreed: set[str]) -> dict[str, Json]:
         """Complete the fleet, while no other run does. `agreed`: the droplets that may be created."""
+        from smallfleet.cloud.create import carry_out
+        from smallfleet.cloud.plan import plan
+        from smallfleet.cloud.survey import survey
+
         fleet, turn = self.fleet, self.turn
         assert turn is not None  # only a dry run has none
         with turn.claimed(client):
@@ -123,6 +189,10 @@ class Run:
             for name, droplet in droplets.items()
             if pinned(known, str(address(droplet, "public")), droplet["id"]) is None
         ]
+        if not new:
+            return
+        from smallfleet.cloud.create import together
+
         keys = together(lambda one: wait_for_key(one[2], one[0]), new, lambda one: one[0])
         for (name, id, where), key in zip(new, keys, strict=True):
             pin(known, where, key, name, id)

@@ -40,7 +40,7 @@ def guarded(commands: Iterable[Any], what: str, seconds: int) -> Commands:
     armed = False
     for command in commands:
         if not armed:
-            yield FileUploadCommand(StringIO(programs.path("undo").read_text()), ARRIVED)
+            yield FileUploadCommand(StringIO(programs.text("undo")), ARRIVED)
             words = ["--seconds", str(seconds), "--what", QuoteString(what)]
             yield StringCommand("/usr/bin/python3", ARRIVED, "arm", id, *words)
             armed = True

@@ -24,7 +24,7 @@ PROGRAM = "/usr/local/sbin/smallfleet-nginx-swap"
 
 
 class Site(TypedDict):
-    """What is asked of a site before and after a change, see programs/nginx_swap.py."""
+    """What is asked of a site before and after a change, see programs/nginx_swap."""
 
     domain: str
     aliases: list[str]
@@ -97,5 +97,5 @@ def configured(files: dict[str, str], sites: list[Site]) -> Commands:
         yield FileUploadCommand(
             StringIO(text), f"{CANDIDATE}/{path}", remote_temp_filename=host.get_temp_filename(path)
         )
-    yield FileUploadCommand(StringIO(programs.path("nginx_swap").read_text()), PROGRAM)
+    yield FileUploadCommand(StringIO(programs.text("nginx_swap")), PROGRAM)
     yield StringCommand("/usr/bin/python3", PROGRAM, QuoteString(json.dumps(sites)))

@@ -10,6 +10,8 @@ MODULES = {  # of a program that is more than one file, each after what it impor
         *("__init__", "app", "system", "health", "environment", "building", "switching", "keeping"),
         *("verbs", "cli"),
     ),
+    "undo": ("__init__", "files", "running", "change"),
+    "nginx_swap": ("__init__", "asking", "rehearsal", "swapping"),
 }
 
 
@@ -28,7 +30,7 @@ def text(name: str) -> str:
         for module in MODULES[name]
     ]
     first, *others = parts
-    end = '\n\nif __name__ == "__main__":\n    sys.exit(main())\n'
+    end = '\n\nif __name__ == "__main__":\n    raise SystemExit(main())\n'
     body = "\n\n".join(part.strip("\n") for part in others)
     return f"#!/usr/bin/env python3\n{first.strip()}\n\nfrom __future__ import annotations\n\n{body}\n{end}"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import paramiko
 
-from smallfleet.errors import FleetError
+from smallfleet.errors import FleetError, Taken
 from smallfleet.runs.note import Note
 from smallfleet.runs.ssh import Keeper, Unreached
 
@@ -17,24 +17,42 @@ SIGN = 25.0  # seconds without a sign of life until the keeper is taken for gone
 AGAIN = 300.0  # seconds in which a lost lock is sought again: a reboot takes a part of them
 
 Connect = Callable[[], paramiko.SSHClient]
+Opened = tuple[paramiko.SSHClient, Keeper]
 
 
-class Busy(FleetError):
-    """Another run has the lock; `note` says whose it is."""
+class Busy(Taken):
+    """Another run has the lock."""
 
     def __init__(self, name: str, note: Note) -> None:
-        super().__init__(f"{name} is locked by the run {note.get('id')}")
-        self.note = note
+        super().__init__(f"{name} is locked by the run {note.get('id')}", note)
 
 
 class Broken(FleetError):
     """This run may not have the lock again: `str` says why."""
 
 
+def opened(name: str, connect: Connect) -> Opened:
+    """A connection with the keeper in it, which holds nothing yet. Raises Unreached."""
+    client = connect()
+    try:
+        return client, Keeper(name, client)
+    except FleetError:
+        client.close()
+        raise
+
+
 class Hold:
     """The lock, taken when made: raises Busy, Broken or Unreached. If it is lost it is sought again."""
 
-    def __init__(self, name: str, connect: Connect, note: Note, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        connect: Connect,
+        note: Note,
+        on_lost: Callable[[], None],
+        ready: Callable[[], Opened] | None = None,
+    ) -> None:
+        """`ready` gives what was opened already, for the first time that it is taken."""
         self.name = name
         self.dead: Note | None = None  # what a dead run left in the lock
         self.lost: FleetError | None = None  # why it is lost for good
@@ -42,13 +60,12 @@ class Hold:
         self._connect, self._note, self._on_lost = connect, note, on_lost
         self._ended = threading.Event()
         self._closing = False
-        self._take()
+        self._take(ready)
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def _take(self) -> None:
-        self._client = self._connect()
+    def _take(self, ready: Callable[[], Opened] | None = None) -> None:
+        self._client, self._keeper = ready() if ready else opened(self.name, self._connect)
         try:
-            self._keeper = Keeper(self.name, self._client)
             answer = self._keeper.ask({"keep": self._note, "lock": True})
             if "busy" in answer:
                 raise Busy(self.name, answer["busy"])

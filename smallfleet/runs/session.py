@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import gevent
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh_util import get_private_key
 from rich.console import Console
 
@@ -57,6 +58,7 @@ class Session:
         self._lock = threading.Lock()  # hosts connect at the same time
         self._main = gevent.getcurrent()
         self._stopped = False
+        self._command = context is not None  # pyinfra's command, and not its library
         self.changing = changes_something(options)
         if self.changing:
             self._diffs = record.Diffs(state, quiet=not options.get("diff"))
@@ -86,9 +88,18 @@ class Session:
         self._throw(error)
 
     def _throw(self, error: FleetError) -> None:
-        if not self._stopped:
-            self._stopped = True
-            gevent.get_hub().loop.run_callback(self._main.throw, error)
+        if self._stopped:
+            return
+        self._stopped = True
+        told: Exception = error
+        if self._command and self._state.current_stage >= StateStage.Execute:
+            # Not imported above: that would patch everything, where pyinfra is used as a library.
+            from pyinfra_cli.exceptions import CliError
+
+            # Of a FleetError pyinfra would say in which file it was thrown, which is gevent's. Before this
+            # stage the deploy scripts are loaded, where pyinfra takes a CliError for a fault of the script.
+            told = CliError(str(error))
+        gevent.get_hub().loop.run_callback(self._main.throw, told)
 
     def _begin(self, fleet: Fleet) -> Turn:
         limit = [host.name for host in self._state.inventory if self._state.is_host_in_limit(host)]

@@ -11,8 +11,8 @@ from typing import Any
 import paramiko
 
 from smallfleet import programs
+from smallfleet.cloud.droplet import Json, address
 from smallfleet.cloud.hostkeys import host_key, pin, pinned
-from smallfleet.cloud.survey import Json, address
 from smallfleet.errors import FleetError
 from smallfleet.model.fleet import Fleet
 

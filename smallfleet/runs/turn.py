@@ -10,24 +10,31 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import paramiko
 
-from smallfleet.cloud.claim import Claim, Claimed
-from smallfleet.cloud.client import Client
-from smallfleet.cloud.survey import Json, address
-from smallfleet.errors import FleetError
+from smallfleet.cloud.droplet import Json, address
+from smallfleet.errors import FleetError, Taken
 from smallfleet.model.fleet import Fleet
-from smallfleet.runs.hold import Broken, Busy, Hold
+from smallfleet.runs.hold import Broken, Busy, Hold, Opened, opened
 from smallfleet.runs.note import Note, age, turn_of
 from smallfleet.runs.ssh import Keeper, Unreached, connect, watch
+
+if TYPE_CHECKING:
+    from smallfleet.cloud.client import Client
 
 LOCKS = 2
 PATIENCE = 3.0  # seconds for which a run that began just now is waited for: it may be one that lets go again
 RETURN = 120.0  # seconds that a command waits for a lost lock to be back
 
 Say = Callable[[str], None]
+Elsewhere = Callable[[Json], Json | None]  # where the cloud has a droplet that does not answer; None: there
+
+
+def nowhere_else(droplet: Json) -> Json | None:
+    return None
 
 
 class Lost(FleetError):
@@ -54,16 +61,20 @@ class Turn:
         self._told = False
 
     def take(
-        self, droplets: Mapping[str, Json], then: Callable[[], None] = lambda: None, silent: bool = False
+        self,
+        droplets: Mapping[str, Json],
+        then: Callable[[], None] = lambda: None,
+        silent: bool = False,
+        elsewhere: Elsewhere = nowhere_else,
     ) -> None:
-        """Take the turn, once; `then` may refuse it still (Claimed). FleetError says whose turn it is.
+        """Take the turn, once; `then` may refuse it still (Taken). FleetError says whose turn it is.
 
         `silent`: that no droplet answers is no fault yet, as where they have only just been made.
         """
         try:
-            self._take(droplets, silent)
+            self._take(droplets, silent, elsewhere)
             then()
-        except (Busy, Claimed) as error:
+        except Taken as error:
             self._drop()
             raise FleetError(self._busy(error.note)) from None
         except FleetError:
@@ -73,18 +84,25 @@ class Turn:
     @contextlib.contextmanager
     def claimed(self, client: Client) -> Iterator[None]:
         """The claim on the fleet in its account. FleetError says whose it is."""
+        from smallfleet.cloud.claim import Claim
+
         try:
             with Claim(client, self.fleet, self.note):
                 yield
-        except Claimed as error:
+        except Taken as error:
             raise FleetError(self._busy(error.note)) from None
 
-    def start(self, droplets: Mapping[str, Json], then: Callable[[], None]) -> None:
+    def start(
+        self,
+        droplets: Mapping[str, Json],
+        then: Callable[[], None] = lambda: None,
+        elsewhere: Elsewhere = nowhere_else,
+    ) -> None:
         """`take` in the background, while pyinfra connects; `wait` for it."""
 
         def work() -> None:
             try:
-                self.take(droplets, then)
+                self.take(droplets, then, elsewhere=elsewhere)
             except FleetError as error:
                 self._refused = error
 
@@ -101,20 +119,20 @@ class Turn:
             self._told = True
             raise self._refused
 
-    def _take(self, droplets: Mapping[str, Json], may_be_silent: bool) -> None:
+    def _take(self, droplets: Mapping[str, Json], may_be_silent: bool, elsewhere: Elsewhere) -> None:
         if self._holds:
             return
         silent = []
-        for droplet in self.fleet.droplets:
-            there = droplets.get(droplet.name)
-            if there is None or there.get("status") == "new" or address(there, "public") is None:
-                continue
-            try:
-                self._holds.append(self._hold(droplet.name, there))
-            except Unreached as error:
-                silent.append(str(error))
-            if len(self._holds) == LOCKS:
-                break
+        found = [droplets[one.name] for one in self.fleet.droplets if one.name in droplets]
+        there = [one for one in found if one.get("status") != "new" and address(one, "public")]
+        with self._opened(there[:LOCKS]) as ready:
+            for droplet in there:
+                try:
+                    self._holds.append(self._hold_where_it_is(droplet, elsewhere, ready))
+                except Unreached as error:
+                    silent.append(str(error))
+                if len(self._holds) == LOCKS:
+                    break
         if not self._holds and silent:
             if may_be_silent:
                 return
@@ -125,12 +143,46 @@ class Turn:
         for note in dead.values():
             self._say(f"The run {note['id']} of {note['who']} was cut off: {note['command']}. Going on.")
 
-    def _hold(self, name: str, droplet: Json) -> Hold:
+    @contextlib.contextmanager
+    def _opened(self, droplets: list[Json]) -> Iterator[dict[str, Future[Opened]]]:
+        """What `Hold` needs of each, opened at the same time; what nobody took is closed."""
+
+        def one(droplet: Json) -> Opened:
+            return opened(str(droplet["name"]), lambda: connect(self.fleet, droplet, self._key))
+
+        with ThreadPoolExecutor(LOCKS) as pool:
+            ready = {str(droplet["name"]): pool.submit(one, droplet) for droplet in droplets}
+            try:
+                yield ready
+            finally:
+                for left in ready.values():
+                    with contextlib.suppress(FleetError):
+                        left.result()[0].close()
+
+    def _hold_where_it_is(
+        self, droplet: Json, elsewhere: Elsewhere, ready: dict[str, Future[Opened]]
+    ) -> Hold:
+        try:
+            return self._hold(droplet, ready.pop(str(droplet["name"]), None))
+        except Unreached:
+            moved = elsewhere(droplet)
+            if moved is None:
+                raise
+        return self._hold(moved)
+
+    def _hold(self, droplet: Json, ready: Future[Opened] | None = None) -> Hold:
         end = time.monotonic() + PATIENCE
+        first = ready.result if ready else None
+        name = str(droplet["name"])
+
+        def again() -> paramiko.SSHClient:
+            return connect(self.fleet, droplet, self._key)
+
         while True:
             try:
-                return Hold(name, lambda: connect(self.fleet, droplet, self._key), self.note, self._when_lost)
+                return Hold(name, again, self.note, self._when_lost, first)
             except Busy as error:
+                first = None
                 if time.monotonic() > end or age(error.note.get("began", "")) > PATIENCE:
                     raise
             time.sleep(0.3)

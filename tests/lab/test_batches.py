@@ -15,6 +15,8 @@ import yaml
 from smallfleet.lab import repositories
 from smallfleet.lab.descriptor import Lab
 from tests.lab.conftest import PROJECT, Workplace, workplace
+from tests.lab.faults import Cost, record, timed, told
+from tests.lab.visitors import Crowd, Site, Visit
 
 
 @dataclass
@@ -36,6 +38,16 @@ class Pair:
     def deploy(self) -> tuple[int, str]:
         done = self.work.run("pyinfra", self.inventory, "deploys/webapp.py", "-y", check=False)
         return done.returncode, done.stdout + done.stderr
+
+    def crowd(self) -> Crowd:
+        """Visitors of both droplets."""
+        visits = []
+        for droplet in ("web1", "web2"):
+            where = self.work.ssh(droplet, "ip -4 -o address show dev eth0").split()[3].split("/")[0]
+            site = Site(droplet, "podcast.example.com", where)
+            visits.append(Visit(site, "page", "/episodes/patch-day", rate=5, shows="Patch day"))
+            visits.append(Visit(site, "new", "/health", rate=5, fresh=True, shows="ok"))
+        return Crowd(Lab.load(self.work.lab).ca, visits, most=20_000, seconds=300)
 
     def listing(self, droplet: str) -> list[dict]:
         return json.loads(self.work.ssh(droplet, "smallfleet-release list podcast"))
@@ -91,7 +103,11 @@ def test_a_good_release_goes_canary_first(pair: Pair) -> None:
 def test_a_bad_release_stops_at_the_canary(pair: Pair) -> None:
     before = pair.serving()
     bad = pair.push("raise SystemExit('not today')")
-    status, said = pair.deploy()
+    with pair.crowd() as crowd:
+        crowd.wait_for(20)
+        with timed() as seconds:
+            status, said = pair.deploy()
+        crowd.wait_for(len(crowd.answers) + 20)
     print(said)
     assert status != 0
     assert "not today" in said
@@ -102,6 +118,11 @@ def test_a_bad_release_stops_at_the_canary(pair: Pair) -> None:
     summary = rows(said)
     assert "refused: it serves on" in summary["web1"] and before["web1"][:8] in summary["web1"]
     assert "left as it was, since web1 failed" in summary["web2"] and before["web2"][:8] in summary["web2"]
+    cause = "raise SystemExit('not today') in a release for web1 and web2"
+    words = told(said, "not today", "left as it was, since web1 failed")
+    counts = len(crowd.answers), len(crowd.failed)
+    record(Cost("A bad release", "The canary is not healthy", cause, *counts, words, seconds()))
+    assert not crowd.failed, crowd.table()
     # When it is mended all go on.
     good = pair.push("# mended")
     status, said = pair.deploy()

@@ -14,6 +14,7 @@ import urllib3
 import yaml
 
 from tests.lab.conftest import Workplace, eventually, workplace
+from tests.lab.faults import Cost, record
 from tests.lab.started import Started, silence
 
 CUT, SITE = "inventory/cut.py", "deploys/site.py"
@@ -30,6 +31,8 @@ class Visitor:
     asked: int = 0
     failed: list[tuple[float, str]] = field(default_factory=list)
     away: bool = False  # the droplet reboots: nothing is expected of it
+    missed: int = 0  # what it did not answer while it was away
+    away_for: float = 0.0  # seconds
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Visitor:
@@ -56,7 +59,9 @@ class Visitor:
         while not self._stop.wait(0.15):
             away = self.away
             wrong = self.ask()
-            if not away and not self.away:
+            if away or self.away:
+                self.missed += wrong is not None
+            else:
                 self.asked += 1
                 if wrong:
                     self.failed.append((time.monotonic(), wrong))
@@ -123,19 +128,49 @@ def numbers() -> Iterator[int]:
     return itertools.count(1)
 
 
+KILL = "kill -9 of pyinfra"
+
+
+class Cuts:
+    """What a test has cut off, for the table."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self._visitor = visitor
+        self._rows: list[tuple[str, str, float]] = []
+        self._asked = [(visitor.asked, visitor.missed)]
+
+    def __call__(self, where: str, how: str = KILL) -> None:
+        """A run was cut off there just now."""
+        self._rows.append((where, how, time.monotonic()))
+        self._asked.append((self._visitor.asked, self._visitor.missed))
+
+    def record(self) -> None:
+        """The next run has completed it. Requests: since the cut before, and after the last one."""
+        self._asked[-1] = (self._visitor.asked, self._visitor.missed)
+        counts = zip(self._asked, self._asked[1:], strict=False)
+        for (where, how, at), (before, after) in zip(self._rows, counts, strict=True):
+            missed = after[1] - before[1]
+            sent = after[0] - before[0] + missed
+            words = "by the next run, which completes it: the run … was cut off. Going on."
+            seconds = time.monotonic() - at
+            away = self._visitor.away_for if missed else None
+            record(Cost("A run cut off", where, how, sent, missed, words, seconds, away))
+
+
 @pytest.fixture(autouse=True)
-def served(visitor: Visitor) -> Iterator[None]:
+def cut(visitor: Visitor) -> Iterator[Cuts]:
     """The site served throughout the test, and afterwards."""
     visitor.failed.clear()
-    asked = visitor.asked
-    yield
+    asked, cuts = visitor.asked, Cuts(visitor)
+    yield cuts
     while under_way:
         under_way.pop().kill()  # a test that failed leaves nothing that has its turn
     assert visitor.ask() is None
     assert visitor.failed == [] and visitor.asked > asked
+    cuts.record()
 
 
-def test_killed_before_its_own_changes_begin(place: Workplace, numbers: Iterator[int]) -> None:
+def test_killed_before_its_own_changes_begin(place: Workplace, numbers: Iterator[int], cut: Cuts) -> None:
     """Five cuts, each further on than the one before, in runs of all deploys."""
     number = next(numbers)
     change(place, number)
@@ -149,6 +184,7 @@ def test_killed_before_its_own_changes_begin(place: Workplace, numbers: Iterator
         run = start(place, SITE)
         run.says(said)
         run.kill()
+        cut(f"at “{said.strip('| ')}”")
     next_run(place, number)
 
 
@@ -159,12 +195,13 @@ def test_killed_before_its_own_changes_begin(place: Workplace, numbers: Iterator
         "Starting operation: Web app: release",
     ],
 )
-def test_killed_between_its_changes(place: Workplace, numbers: Iterator[int], said: str) -> None:
+def test_killed_between_its_changes(place: Workplace, numbers: Iterator[int], cut: Cuts, said: str) -> None:
     number = next(numbers)
     change(place, number)
     run = start(place, NGINX, WEBAPP)
     run.says(said)
     run.kill()
+    cut(f"at “{said.partition(': ')[2]}”")
     next_run(place, number)
 
 
@@ -176,17 +213,20 @@ def test_killed_between_its_changes(place: Workplace, numbers: Iterator[int], sa
     ],
     ids=["while the release is built", "while the candidate is tried"],
 )
-def test_killed_while_the_droplet_works(place: Workplace, numbers: Iterator[int], seen: str) -> None:
+def test_killed_while_the_droplet_works(
+    place: Workplace, numbers: Iterator[int], cut: Cuts, seen: str
+) -> None:
     number = next(numbers)
     change(place, number)
     run = start(place, NGINX, WEBAPP)
     run.says("Starting operation: Web app: release")
     eventually(lambda: on_droplet(place, seen)() or run.process.poll() is not None, seen)
     run.kill()
+    cut("while the candidate is tried" if "candidate" in seen else "while the release is built")
     next_run(place, number)
 
 
-def test_its_connection_is_cut(place: Workplace, numbers: Iterator[int]) -> None:
+def test_its_connection_is_cut(place: Workplace, numbers: Iterator[int], cut: Cuts) -> None:
     """The network drops every packet of the run's connections: nobody is told."""
     number = next(numbers)
     change(place, number)
@@ -194,11 +234,12 @@ def test_its_connection_is_cut(place: Workplace, numbers: Iterator[int]) -> None
     run.says("Starting operation: Web app: its environment")
     with silence(place, ["web1"]):
         run.kill()
+        cut("before the app's environment", "every packet of its connections dropped")
         eventually(lambda: not alive(place), "the lock of the run that was cut off is dead", 90)
         next_run(place, number)
 
 
-def test_its_sshd_is_killed(place: Workplace, numbers: Iterator[int]) -> None:
+def test_its_sshd_is_killed(place: Workplace, numbers: Iterator[int], cut: Cuts) -> None:
     number = next(numbers)
     change(place, number)
     run = start(place, NGINX, WEBAPP)
@@ -206,20 +247,22 @@ def test_its_sshd_is_killed(place: Workplace, numbers: Iterator[int]) -> None:
     # All of root's sessions but this command's own.
     others = "for p in $(pgrep -f '^sshd: root@notty'); do [ $p = $PPID ] || kill -9 $p; done"
     place.ssh("web1", others)
+    cut("before the release", "its sshd on the droplet killed")
     assert run.ends() != 0, run.said
     next_run(place, number)
 
 
-def test_its_droplet_reboots(place: Workplace, visitor: Visitor, numbers: Iterator[int]) -> None:
+def test_its_droplet_reboots(place: Workplace, visitor: Visitor, numbers: Iterator[int], cut: Cuts) -> None:
     number = next(numbers)
     change(place, number)
     run = start(place, NGINX, WEBAPP)
     run.says("Starting operation: Web app: release")
-    visitor.away = True
+    visitor.away, began = True, time.monotonic()
     place.ssh("web1", "systemctl --no-block reboot", check=False)
     run.ends()
     eventually(lambda: visitor.ask() is None, "the site is back by itself", 90)
-    visitor.away = False
+    visitor.away, visitor.away_for = False, time.monotonic() - began
+    cut("in the middle of a release", "its droplet rebooted")
     next_run(place, number)
 
 

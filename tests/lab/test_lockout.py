@@ -15,6 +15,8 @@ from smallfleet.lab.descriptor import Lab
 from smallfleet.lab.visitor import ssh_command
 from smallfleet.secrets import Secret
 from tests.lab.conftest import BIN, Workplace, eventually, workplace
+from tests.lab.faults import Cost, outage, record, timed, told
+from tests.lab.visitors import Crowd, Site, Visit
 
 DOORS = "deploys/doors.py"
 SECONDS = 10  # the 60 of production
@@ -29,12 +31,22 @@ from smallfleet.operations import guarded
 """
 
 
+# Visitors see of a lock-out what they see of the firewall: a file that NGINX serves is enough of a site.
+PLAIN = """kind: app
+on: [nginx]
+domain: plain.{domain}
+files: {url: /files/, directory: /srv/plain}
+"""
+
+
 class Bare:
-    """A droplet with nothing but its doors: sshd, users, keys, sudo and the firewall."""
+    """A droplet with its doors: sshd, users, keys, sudo and the firewall; and a file for visitors."""
 
     def __init__(self, place: Workplace) -> None:
         self.place = place
-        self.inventory = place.write_inventory("bare", {"bare": ["base"]})
+        self.inventory = place.write_inventory("bare", {"bare": ["plain"]})
+        (place.directory / "roles/plain.yml").write_text(PLAIN)
+        self.address = ""
 
     @contextlib.contextmanager
     def edited(self, file: str, old: str, new: str) -> Iterator[None]:
@@ -70,18 +82,39 @@ class Bare:
         found = [json.loads(line) for line in self.ssh(RESULTS).splitlines()]
         return sorted(found, key=lambda result: result["armed"])
 
-    def undone(self, deploy: str = DOORS) -> str:
+    def crowd(self) -> Crowd:
+        """Visitors, who come from another address than the owner."""
+        site = Site("plain", "plain.example.com", self.address)
+        visits = [
+            Visit(site, "file", "/files/one.txt", rate=5, shows="one"),
+            Visit(site, "new", "/files/one.txt", rate=5, fresh=True, shows="one"),
+        ]
+        lab = Lab.load(self.place.lab)
+        return Crowd(lab.ca, visits, most=20_000, seconds=600, namespace=lab.namespace)
+
+    def undone(self, fault: str, cause: str, deploy: str = DOORS) -> str:
         """Run a change that locks out: an error at its end, and all is as it was; what the owner is told."""
         before = self.doors()
-        started = time.monotonic()
-        done = self.run(deploy)
-        print(f"back after {time.monotonic() - started:.1f} s, {SECONDS} of them waited")
+        with self.crowd() as crowd:
+            crowd.wait_for(20)
+            with timed() as seconds:
+                done = self.run(deploy)
+            crowd.wait_for(len(crowd.answers) + 20)
         said = done.stdout + done.stderr
         assert done.returncode != 0, said
         assert UNDONE in said, said
         assert self.doors() == before
-        assert self.results()[-1]["state"] == "undone"
+        last = self.results()[-1]
+        assert last["state"] == "undone"
+        self.record(fault, cause, crowd, told(said, UNDONE), seconds(), last["time"] - last["armed"])
+        assert not crowd.failed, crowd.table()
         return said
+
+    def record(
+        self, fault: str, cause: str, crowd: Crowd, words: str, run: float, back: float | None
+    ) -> None:
+        counts = len(crowd.answers), len(crowd.failed)
+        record(Cost("A lock-out", fault, cause, *counts, words, run, back))
 
 
 @contextlib.contextmanager
@@ -112,7 +145,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
         bare.write("roles/base.yml", base.replace("undo_seconds: 60", f"undo_seconds: {SECONDS}"))
         includes = [f'local.include("deploys/{name}.py")' for name in ("base", "firewall")]
         bare.write(DOORS, "\n".join(["from pyinfra import local", *includes]) + "\n")
-        place.deploy(bare.inventory, DOORS)
+        place.deploy(bare.inventory, DOORS, "deploys/nginx.py", "deploys/tls.py")
+        bare.ssh("mkdir -p /srv/plain && echo one > /srv/plain/one.txt")
+        bare.address = bare.ssh("ip -4 -o address show dev eth0").split()[3].split("/")[0]
         yield bare
 
 
@@ -123,7 +158,11 @@ def test_a_good_change_is_confirmed_at_once_and_armed_only_when_there_is_one(bar
     before = bare.results()
     dry = bare.place.run("pyinfra", bare.inventory, DOORS, "--dry")
     assert "Let in by key only" in dry.stdout + dry.stderr and bare.results() == before  # nothing is armed
-    changes = bare.place.deploy(bare.inventory, DOORS)["bare"]
+    with bare.crowd() as crowd:
+        crowd.wait_for(20)
+        with timed() as seconds:
+            changes = bare.place.deploy(bare.inventory, DOORS)["bare"]
+        crowd.wait_for(len(crowd.answers) + 20)
     assert len(changes) == 1 and "Let in by key only" in changes[0], changes
     results = bare.results()
     assert {result["state"] for result in results} == {"confirmed"}, results
@@ -131,6 +170,10 @@ def test_a_good_change_is_confirmed_at_once_and_armed_only_when_there_is_one(bar
         waited = result["time"] - result["armed"]
         print(f"{result['what']}: confirmed {waited:.2f} s after it was armed")
         assert waited < SECONDS
+    last = max(results, key=lambda result: result["armed"])
+    words = f"nothing: it is confirmed {last['time'] - last['armed']:.1f} s after it was armed"
+    bare.record("A change that is fine", "sshd_config: MaxAuthTries 5", crowd, words, seconds(), None)
+    assert not crowd.failed, crowd.table()
     assert "maxauthtries 5" in bare.ssh("sshd -T")
     # A second run changes nothing, arms nothing, and there is nothing left to confirm.
     assert bare.place.deploy(bare.inventory, DOORS) == {"bare": []}
@@ -143,19 +186,22 @@ def test_a_firewall_that_denies_the_owner_is_undone(bare: Bare) -> None:
     first = "        ct state established,related accept"
     # Even the connection of the run itself is cut off.
     with bare.edited(NFTABLES, first, f"        ip saddr {owner} drop\n{first}"):
-        assert "The firewall's rules" in bare.undone()
+        fault = "The firewall denies the owner's own address"
+        assert "The firewall's rules" in bare.undone(fault, "nftables.conf: ip saddr OWNER drop")
 
 
 @pytest.mark.parametrize("line", ["AllowUsers nobody", "ListenAddress 192.0.2.1"])
 def test_an_sshd_that_passes_its_check_and_locks_out_is_undone(bare: Bare, line: str) -> None:
     with bare.edited(SSH, "X11Forwarding no\n", f"X11Forwarding no\n{line}\n"):
-        assert "01-smallfleet.conf" in bare.undone()
+        said = bare.undone("A valid sshd_config that lets nobody in", f"sshd_config: {line}")
+        assert "01-smallfleet.conf" in said
 
 
 def test_a_key_that_was_taken_away_comes_back(bare: Bare) -> None:
     user = f"user='root', home='/root', public_keys=[{STRANGER!r}], delete_keys=True, undo_seconds={SECONDS}"
     bare.write("deploys/keys.py", f"{CHANGE}guarded.user(name='Change keys', {user})\n")
-    assert "The account root" in bare.undone("deploys/keys.py")
+    cause = "guarded.user with another key, delete_keys=True"
+    assert "The account root" in bare.undone("The owner's key taken away", cause, "deploys/keys.py")
 
 
 def test_network_and_sshd_broken_together_are_undone_together(bare: Bare) -> None:
@@ -167,7 +213,8 @@ def test_network_and_sshd_broken_together_are_undone_together(bare: Bare) -> Non
     ]
     shell = f"commands={commands!r}, undo_seconds={SECONDS}, what='Both'"
     bare.write("deploys/both.py", f"{CHANGE}guarded.shell(name='Break both', {shell})\n")
-    bare.undone("deploys/both.py")
+    cause = "AllowUsers nobody, sshd stopped, and port 22 dropped, in one change"
+    bare.undone("Network and sshd broken together", cause, "deploys/both.py")
 
 
 def test_an_undo_that_fails_is_not_reported_as_one_that_was_made(bare: Bare) -> None:
@@ -182,15 +229,24 @@ def test_an_undo_that_fails_is_not_reported_as_one_that_was_made(bare: Bare) -> 
     short = "guarded.GRACE = 5\n"
     bare.write("deploys/half.py", bare.read("deploys/half.py").replace("\n\n", f"\n{short}\n", 1))
     before = bare.doors()
-    done = bare.run("deploys/half.py")
+    with bare.crowd() as crowd:
+        crowd.wait_for(20)
+        with timed() as seconds:
+            done = bare.run("deploys/half.py")
+        crowd.wait_for(len(crowd.answers) + 20)
     said = done.stdout + done.stderr
     assert done.returncode != 0 and UNDONE not in said, said
     assert "THE UNDO FAILED" in said and "/etc/sudoers.d" in said and "Read-only" in said, said
     # What could be undone is undone, and the rest is as soon as it can be.
-    assert bare.results()[-1]["state"] == "failed"
+    failed = bare.results()[-1]
+    assert failed["state"] == "failed"
     bare.ssh("umount /etc/sudoers.d")
     eventually(lambda: bare.results()[-1]["state"] == "undone", "the undo is made after all", 60)
     assert bare.doors() == before
+    cause = "/etc/sudoers.d made read-only; writable again after the run"
+    back = bare.results()[-1]["time"] - failed["armed"]
+    bare.record("An undo that fails", cause, crowd, told(said, "THE UNDO FAILED"), seconds(), back)
+    assert not crowd.failed, crowd.table()
 
 
 def test_a_reboot_before_the_confirmation_brings_the_old_state_back(bare: Bare) -> None:
@@ -208,13 +264,22 @@ def test_a_reboot_before_the_confirmation_brings_the_old_state_back(bare: Bare) 
         watcher = stack.enter_context(running(ssh_command(lab, "bare", [watch])))
         run = stack.enter_context(running([BIN / "pyinfra", bare.inventory, DOORS, "-y"], bare.place))
         assert watcher.wait(timeout=120) == 0
+        crowd = stack.enter_context(bare.crowd())
+        crowd.wait_for(20)
+        began = time.monotonic()
         droplet = client.get("droplets")["droplets"][0]["id"]
         client.post(f"droplets/{droplet}/actions", {"type": "power_cycle"})
         said, _ = run.communicate(timeout=180)
+        seconds = time.monotonic() - began
+        crowd.wait_for(len(crowd.answers) + 20)
     assert run.returncode != 0 and UNDONE in said and "the droplet was rebooted" in said, said
     assert bare.ssh("cat /proc/sys/kernel/random/boot_id") != boot
     assert len(bare.results()) == armed + 1 and bare.results()[-1]["state"] == "undone"
     assert bare.doors() == before
+    away = outage(crowd)
+    cause = "AllowUsers nobody; power cut before the confirmation"
+    bare.record("A reboot in the middle of the confirmation", cause, crowd, told(said, UNDONE), seconds, away)
+    assert (away or 0) < 60, crowd.table()  # the boot itself
 
 
 def test_what_a_run_that_was_cut_off_left_is_undone_by_the_next(bare: Bare) -> None:

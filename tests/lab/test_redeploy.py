@@ -14,6 +14,7 @@ import yaml
 from smallfleet.lab import repositories
 from smallfleet.lab.descriptor import Lab
 from tests.lab.conftest import PROJECT, Workplace, workplace
+from tests.lab.faults import Cost, record
 from tests.lab.visitors import TOKEN, Crowd, Site, Visit
 
 pytestmark = pytest.mark.alone
@@ -114,6 +115,11 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
         crowd.wait_for(REQUESTS, 400)
     table = crowd.table()
     print(f"\nredeployed from {began:.0f} s to {ended:.0f} s\n{table}")
+    fault = "A redeploy of all seven apps"
+    cause = "new code, requirements and uWSGI's configuration, under steady load"
+    words = f"nothing; the slowest answer took {crowd.slowest():.2f} s"
+    counts = len(crowd.answers), len(crowd.failed)
+    record(Cost("No fault", fault, cause, *counts, words, ended - began))
     assert not crowd.failed, table
     assert max(answer.at for answer in crowd.answers) > ended, "visitors were there to the end"
     kinds = {answer.kind for answer in crowd.answers}

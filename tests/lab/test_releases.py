@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from smallfleet.lab import repositories
 from smallfleet.lab.descriptor import Lab
 from tests.lab.conftest import BIN, PROJECT, Workplace, eventually, workplace
+from tests.lab.faults import Cost, record, timed, told
 from tests.lab.visitors import Crowd, Site, Visit
 
 pytestmark = pytest.mark.alone
@@ -182,6 +185,22 @@ BAD = {
 }
 
 
+CAUSES = {
+    "fails to import": "import nothing_of_this_name",
+    "fails its health check": "/health answers 500",
+    "hangs at start": "time.sleep(3600) while uWSGI loads it",
+    "hangs in its setup": "setup: sleep 3600, with setup_seconds: 2",
+    "leaks beyond its memory": "24 MB more with each answer, of 256 MB",
+    "lacks a requirement": "a package in requirements.txt that nobody has",
+    "lacks a secret": "os.environ['PAYMENT_KEY'], which no role gives it",
+}
+
+
+def note(fault: str, cause: str, crowd: Crowd, words: str, run: float, back: float | None = None) -> None:
+    """A row of the table."""
+    record(Cost("A bad release", fault, cause, len(crowd.answers), len(crowd.failed), words, run, back))
+
+
 @pytest.mark.parametrize("fault", BAD)
 def test_a_bad_release_never_goes_live(good: Place, fault: str) -> None:
     spoil, words = BAD[fault]
@@ -191,11 +210,10 @@ def test_a_bad_release_never_goes_live(good: Place, fault: str) -> None:
     good.push()
     with good.crowd() as crowd:
         crowd.wait_for(30)
-        began = time.monotonic()
-        status, said = good.deploy()
-        seconds = time.monotonic() - began
+        with timed() as seconds:
+            status, said = good.deploy()
         crowd.wait_for(len(crowd.answers) + 60)
-    print(f"\n{fault}: refused after {seconds:.1f} s\n{crowd.table()}")
+    print(f"\n{fault}: refused after {seconds():.1f} s\n{crowd.table()}")
     assert status != 0
     assert words in said, said
     assert not crowd.failed, crowd.table()
@@ -203,10 +221,11 @@ def test_a_bad_release_never_goes_live(good: Place, fault: str) -> None:
     after = good.serving()
     assert after["release"] == before["release"]
     assert good.left() == left
-    record = good.listing()[0]
-    assert (record["health"], record["there"]) == ("refused", False)
-    assert words in record["reason"]
-    assert record["author"].count("@") == 1
+    row = good.listing()[0]
+    assert (row["health"], row["there"]) == ("refused", False)
+    assert words in row["reason"]
+    assert row["author"].count("@") == 1
+    note(f"The release {fault}", CAUSES[fault], crowd, told(said, words), seconds())
 
 
 def test_a_release_that_turns_bad_is_switched_back_by_itself(good: Place) -> None:
@@ -228,7 +247,8 @@ def test_a_release_that_turns_bad_is_switched_back_by_itself(good: Place) -> Non
     )
     commit = good.push()
     with good.crowd() as crowd:
-        status, said = good.deploy()
+        with timed() as seconds:
+            status, said = good.deploy()
         crowd.wait_for(len(crowd.answers) + 60)
     print(f"\n{crowd.table()}\n{said[-3000:]}")
     assert status != 0
@@ -238,10 +258,30 @@ def test_a_release_that_turns_bad_is_switched_back_by_itself(good: Place) -> Non
     assert good.serving()["release"] == before
     row = good.listing()[0]
     assert (row["health"], row["commit"], row["serves"]) == ("switched back", commit, False)
+    words = told(said, "answered 500", "It was switched back")
+    fault, cause = (
+        "The release turns bad in its watch",
+        "/health answers 500 from one second after the switch on",
+    )
+    note(fault, cause, crowd, words, seconds())
     # A run that finds the same commit leaves it at that, and says so.
     status, said = good.deploy()
     assert status == 0 and "held back: switched back" in said, said
     assert good.serving()["release"] == before
+
+
+@contextlib.contextmanager
+def cloud_away(place: Workplace) -> Iterator[None]:
+    """The cloud's API fails for whoever asks it."""
+    lab = Lab.load(place.lab)
+    asked = {"url": f"{lab.api.removesuffix('v2/')}lab/faults", "timeout": 10}
+    asked["headers"] = {"Authorization": f"Bearer {lab.token}"}
+    requests.post(json={"path": "^/v2/", "status": 503, "times": 10_000}, **asked).raise_for_status()
+    try:
+        assert requests.get(f"{lab.api}droplets", headers=asked["headers"], timeout=10).status_code == 503
+        yield
+    finally:
+        requests.delete(**asked).raise_for_status()
 
 
 def test_going_back_takes_no_network_no_name_and_no_request(good: Place) -> None:
@@ -249,24 +289,31 @@ def test_going_back_takes_no_network_no_name_and_no_request(good: Place) -> None
     commit = good.push()
     second = good.deployed()
     repository = Lab.load(good.work.lab).repository("podcast")
-    with good.crowd() as crowd:
+    with good.crowd() as crowd, cloud_away(good.work):
         repository.rename(repository.with_suffix(".away"))  # nobody can be asked
         try:
             began = time.monotonic()
-            told = good.work.ssh("web1", "smallfleet-release rollback podcast --author ada@laptop")
+            told_by_droplet = good.work.ssh("web1", "smallfleet-release rollback podcast --author ada@laptop")
             on_droplet = time.monotonic() - began
-            assert f"{first} serves" in told
+            assert f"{first} serves" in told_by_droplet
             good.work.ssh("web1", f"smallfleet-release rollback podcast {second}")
             began = time.monotonic()
             done = good.work.run("fleet", "rollback", "podcast", "--inventory", good.inventory)
             whole = time.monotonic() - began
+            assert good.serving()["release"] == first
+            good.work.ssh("web1", f"smallfleet-release rollback podcast {second}")
+            again = ["deploys/rollback.py", "--limit", "podcast", "-y"]
+            good.work.run("pyinfra", good.inventory, *again)
         finally:
             repository.with_suffix(".away").rename(repository)
         crowd.wait_for(len(crowd.answers) + 60)
     print(f"\nrollback {on_droplet:.2f} s, fleet rollback {whole:.2f} s\n{crowd.table()}\n{done.stderr}")
     assert good.serving()["release"] == first
-    assert on_droplet < 10  # 2 s on a quiet machine: printed above
+    # On a quiet machine 1 s and less than 3 s: bench/rollback.py measures them.
+    assert on_droplet < 10 and whole < 30
     assert not crowd.failed, crowd.table()
+    fault, cause = "A rollback, there and back", "repository and the cloud's API away; fleet rollback podcast"
+    note(fault, cause, crowd, told(told_by_droplet, "was left"), whole)
     # What was left is not redone behind the owner's back, but is when he says so, and when the ref moves on.
     status, said = good.deploy()
     assert status == 0 and f"{commit[:8]} is held back: rolled back from {second}" in said, said
@@ -303,6 +350,7 @@ def test_the_owner_may_go_away_in_the_middle(good: Place) -> None:
     with good.crowd() as crowd:
         directories = len(good.left()["directories"])
         words = [BIN / "fleet", "lab", "ssh", "web1", "--name", good.work.lab]
+        began = time.monotonic()
         client = subprocess.Popen([*words, "smallfleet-release deploy podcast"], stdin=subprocess.DEVNULL)
         eventually(lambda: len(good.left()["directories"]) > directories, "the release is begun")
         client.kill()
@@ -315,3 +363,5 @@ def test_the_owner_may_go_away_in_the_middle(good: Place) -> None:
     assert not crowd.failed, crowd.table()
     changes = good.work.deploy(good.inventory, "deploys/webapp.py")
     assert "Web app: release" not in changes["web1"]
+    fault, cause = "The owner goes away in the middle", "kill -9 of the client while the release is made"
+    note(fault, cause, crowd, "nothing: it is made all the same", time.monotonic() - began)

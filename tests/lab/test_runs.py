@@ -17,6 +17,7 @@ from smallfleet.cloud.client import Client
 from smallfleet.lab.descriptor import Lab
 from smallfleet.secrets import Secret
 from tests.lab.conftest import BIN, Workplace, eventually, workplace
+from tests.lab.faults import Cost, record, timed, told
 from tests.lab.started import Started, silence
 
 # A deploy of three steps, the second of which takes as long as it is told.
@@ -45,6 +46,11 @@ SMALL, DEPLOY = "inventory/small.py", "deploys/tiny.py"
 
 def tiny(place: Workplace, value: str, *words: str) -> Started:
     return Started(place, "pyinfra", SMALL, DEPLOY, "-y", "--data", f"value={value}", *words)
+
+
+def note(fault: str, cause: str, run: Started, seconds: float, word: str) -> None:
+    """A row of the table; no site is there to be asked."""
+    record(Cost("Two runs", fault, cause, None, None, told(run.said, word), seconds))
 
 
 def account(place: Workplace) -> Client:
@@ -125,18 +131,26 @@ def test_a_creation_killed_at_each_step_is_completed_by_the_next_run(place: Work
         ("the domain is made", "/records$", there("domains")),
         ("the record is made", None, recorded),
     ]
+    began = time.monotonic()
     for what, held_up, condition in steps:
         if held_up:
             hold_up(place, held_up)
         run = tiny(place, "one")
         run.until(condition, what)
         run.kill()
-    for what in ("Connected", "Starting operation: Put one", "Starting operation: Put two"):
+    said = ("Connected", "Starting operation: Put one", "Starting operation: Put two")
+    for what in said:
         run = tiny(place, "one", "--data", "wait=1")
         run.says(what)
         run.kill()
     place.deploy(SMALL, DEPLOY, "--data", "value=one")
     assert things(place) == WHOLE
+    points = [*(what for what, _, _ in steps), *(what.removeprefix("Starting operation: ") for what in said)]
+    where = f"creation, at {len(points)} points one after the other: {', '.join(points)}"
+    words = "by the next run, which goes on; nothing was created twice"
+    no_site = None, None
+    seconds = time.monotonic() - began
+    record(Cost("A run cut off", where, "kill -9 of pyinfra", *no_site, words, seconds))
     assert place.deploy(SMALL, DEPLOY, "--data", "value=one") == {"web1": [], "db": []}
 
 
@@ -164,8 +178,11 @@ def test_a_second_run_says_whose_turn_it_is(place: Workplace) -> None:
     first = tiny(place, "three", "--data", "wait=20")
     first.says("Starting operation: Wait")
     # A run that is limited to another droplet has to wait for its turn as well.
-    second = tiny(place, "four", "--limit", "db")
-    assert second.ends() == 1
+    with timed() as seconds:
+        second = tiny(place, "four", "--limit", "db")
+        assert second.ends() == 1
+    fault, cause = "Two runs at once", "a second run, limited to another droplet"
+    note(fault, cause, second, seconds(), "it is the turn of")
     assert second.said.count("it is the turn of") == 1 and "Traceback" not in second.said, second.said
     assert f"pyinfra {SMALL} {DEPLOY}" in second.said and f"fleet lock break {SMALL}" in second.said
     # Who only looks takes no turn.
@@ -181,10 +198,13 @@ def test_a_second_run_says_whose_turn_it_is(place: Workplace) -> None:
 def test_a_broken_lock_stops_its_run_before_the_next_step(place: Workplace) -> None:
     run = tiny(place, "five", "--data", "wait=60")
     run.says("Starting operation: Wait")
-    said = place.run("fleet", "lock", "break", SMALL, "--force").stderr
-    assert "is alive" in said and "wait=60" in said
-    assert run.ends() == 1
+    with timed() as seconds:
+        said = place.run("fleet", "lock", "break", SMALL, "--force").stderr
+        assert "is alive" in said and "wait=60" in said
+        assert run.ends() == 1
+    note("A lock that is broken", "fleet lock break --force", run, seconds(), "broke the lock")
     assert "broke the lock" in run.said and "Traceback" not in run.said, run.said
+    assert "pyinfra error: stopped: " in run.said, run.said  # the sentence alone, without a place in gevent
     assert place.ssh("web1", "cat /srv/one") == "value five\n" != place.ssh("web1", "cat /srv/two")
     newest = json.loads(place.run("fleet", "history", SMALL, "--json", "-n", "1").stdout)[0]
     assert newest["result"].startswith("stopped") and newest["result"].endswith("broke the lock")
@@ -199,6 +219,7 @@ def test_a_killed_run_blocks_nobody_and_is_remembered(place: Workplace) -> None:
     assert following.ends() == 0, following.said
     assert time.monotonic() - began < 30
     assert "was cut off" in following.said
+    note("A dead run's lock", "kill -9 of a run", following, time.monotonic() - began, "was cut off")
     newest, killed = json.loads(place.run("fleet", "history", SMALL, "--json", "-n", "2").stdout)
     assert newest["result"] == "done" and killed["result"] == "cut off"
 
@@ -207,6 +228,7 @@ def test_a_run_whose_machine_fell_silent_loses_its_turn(place: Workplace) -> Non
     """The owner's laptop sleeps in mid-run: it says nothing, and does not hang up. Then it wakes."""
     run = tiny(place, "eight", "--data", "wait=3")
     run.says("Starting operation: Wait")
+    began = time.monotonic()
     run.process.send_signal(signal.SIGSTOP)
     with silence(place, ["web1", "db"]):
 
@@ -219,6 +241,8 @@ def test_a_run_whose_machine_fell_silent_loses_its_turn(place: Workplace) -> Non
         run.process.send_signal(signal.SIGCONT)
         assert run.ends() == 1, run.said
     assert "Success" not in run.said.partition("Put two")[2], run.said
+    fault, cause = "A laptop that sleeps in mid-run", "SIGSTOP and silence; another run; then it wakes"
+    note(fault, cause, run, time.monotonic() - began, "had its turn")
     assert place.ssh("web1", "cat /srv/two") == "value awake\n"
 
 

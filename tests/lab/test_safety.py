@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from smallfleet.lab.descriptor import Lab
 from tests.lab.conftest import Workplace, eventually, workplace
+from tests.lab.faults import Cost, outage, record, timed, told
+from tests.lab.visitors import Crowd, Visit
+from tests.lab.visitors import Site as Visited
 
 NGINX, SITE = "templates/nginx/nginx.conf.j2", "templates/nginx/site.conf.j2"
 UWSGI = "unix:/run/{{ site.name }}/uwsgi.sock"
@@ -26,6 +31,7 @@ class Site:
     def __init__(self, place: Workplace) -> None:
         self.place = place
         self.inventory = place.write_inventory("site", {"web1": ["podcast", "mongodb"]})
+        self.address = ""
 
     @contextlib.contextmanager
     def edited(self, *edits: tuple[str, str, str]) -> Iterator[None]:
@@ -51,16 +57,40 @@ class Site:
     def answers(self) -> bool:
         return [answer["status"] for answer in self.place.sites(self.inventory)] == [200]
 
-    def refused(self, deploy: str, *edits: tuple[str, str, str]) -> str:
-        """Run a deploy with bad files: it fails and leaves everything as it was. What the owner is told."""
+    def crowd(self) -> Crowd:
+        """Visitors of what the app has from MongoDB, on old and new connections, and of a file of NGINX's."""
+        site = Visited("podcast", "podcast.example.com", self.address)
+        visits = [
+            Visit(site, "page", "/episodes/patch-day", rate=5, shows="Patch day"),
+            Visit(site, "new", "/health", rate=5, fresh=True, shows="ok"),
+            Visit(site, "file", "/static/site.css", rate=5, fresh=True),
+        ]
+        return Crowd(Lab.load(self.place.lab).ca, visits, most=20_000, seconds=600)
+
+    def refused(self, fault: str, deploy: str, *edits: tuple[str, str, str], words: list[str]) -> Crowd:
+        """Run a deploy with bad files: it fails, says these words, and leaves everything as it was.
+
+        The visitors that were there; who asks for it judges what they saw.
+        """
         before = self.configuration()
-        with self.edited(*edits):
-            done = self.place.run("pyinfra", self.inventory, f"deploys/{deploy}.py", "-y", check=False)
+        with self.edited(*edits), self.crowd() as crowd:
+            crowd.wait_for(30)
+            with timed() as seconds:
+                done = self.place.run("pyinfra", self.inventory, f"deploys/{deploy}.py", "-y", check=False)
+            eventually(self.answers, "the site answers", 30)
+            crowd.wait_for(len(crowd.answers) + 30)
         said = done.stdout + done.stderr
         assert done.returncode != 0, said
+        assert all(word in said for word in words), said
         assert self.configuration() == before, said
-        eventually(self.answers, "the site answers", 30)
-        return said
+        lines = [new.replace(old, "").strip() if old in new else new for _, old, new in edits]
+        record(
+            Cost(
+                "A bad configuration", fault, f"{Path(edits[0][0]).name}: {'; '.join(lines)}",
+                len(crowd.answers), len(crowd.failed), told(said, *words), seconds(), outage(crowd),
+            )
+        )  # fmt: skip
+        return crowd
 
     def problems(self) -> list[str]:
         done = self.place.run("fleet", "check", self.inventory, "--json", check=False)
@@ -75,6 +105,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         site = Site(place)
         place.deploy(site.inventory, "deploys/site.py")
         eventually(site.answers, "the site answers", 60)
+        site.address = place.ssh("web1", "ip -4 -o address show dev eth0").split()[3].split("/")[0]
         yield site
 
 
@@ -89,33 +120,68 @@ def test_a_good_configuration_goes_live_and_a_second_run_changes_nothing(site: S
 
 
 @pytest.mark.parametrize(
-    ("edit", "words"),
+    ("edit", "words", "fault"),
     [
         # Refused by nginx -t.
-        ((SITE, "    listen 80;", "    listen 80;\n    bogus on;"), ['unknown directive "bogus"', "stays"]),
-        ((SITE, CERTIFICATE, "/etc/nginx/tls/nowhere.pem"), ["nowhere.pem", "stays"]),
-        # Valid, and yet the site dies of it.
-        ((SITE, UWSGI, "unix:/run/nowhere.sock"), ["https://podcast.example.com/health", "502", "is back"]),
-        ((SITE, STATIC, "/srv/nowhere/"), ["https://podcast.example.com/static/", "404", "is back"]),
-        ((SITE, "    listen 80;", "    listen 80;\n    listen 127.0.0.1:27017;"), ["bind()", "is back"]),
+        (
+            (SITE, "    listen 80;", "    listen 80;\n    bogus on;"),
+            ['unknown directive "bogus"', "stays"],
+            "NGINX: a line that it does not know",
+        ),
+        (
+            (SITE, CERTIFICATE, "/etc/nginx/tls/nowhere.pem"),
+            ["nowhere.pem", "stays"],
+            "NGINX: a certificate that is not there",
+        ),
+        # Valid, and yet the site would die of it: it is seen in the rehearsal.
+        (
+            (SITE, UWSGI, "unix:/run/nowhere.sock"),
+            ["https://podcast.example.com/health", "502", "serves on"],
+            "NGINX: a wrong upstream",
+        ),
+        (
+            (SITE, STATIC, "/srv/nowhere/"),
+            ["https://podcast.example.com/static/", "404", "serves on"],
+            "NGINX: a directory that is not there",
+        ),
+        # Only the droplet itself shows it, while NGINX goes on with what it had.
+        (
+            (SITE, "    listen 80;", "    listen 80;\n    listen 127.0.0.1:27017;"),
+            ["bind()", "is back"],
+            "NGINX: a port that MongoDB has",
+        ),
     ],
     ids=["syntax", "no-certificate", "upstream", "location", "listen-clash"],
 )
-def test_an_nginx_that_would_kill_the_site_is_undone(
-    site: Site, edit: tuple[str, str, str], words: list[str]
+def test_an_nginx_that_would_kill_the_site_reaches_no_visitor(
+    site: Site, edit: tuple[str, str, str], words: list[str], fault: str
 ) -> None:
-    said = site.refused("nginx", edit)
-    assert all(word in said for word in words), said
+    crowd = site.refused(fault, "nginx", edit, words=words)
+    assert not crowd.failed, crowd.table()
 
 
-def test_a_certificate_that_no_browser_takes_is_undone(site: Site) -> None:
+def test_what_a_rehearsal_cannot_show_is_undone(site: Site) -> None:
+    """A second NGINX cannot reach what listens on the droplet's network: the real one has to tell."""
+    words = ["https://podcast.example.com/health", "502", "is back"]
+    edit = (SITE, UWSGI, "127.0.0.1:9")
+    crowd = site.refused("NGINX: a wrong upstream by TCP", "nginx", edit, words=words)
+    # From the reload to the undo, visitors meet it; and a reload may end a kept connection that is just used.
+    assert (outage(crowd) or 0) < 30, crowd.table()
+    assert {answer.status for answer in crowd.failed if answer.kind != "page"} <= {502}, crowd.table()
+    assert {answer.status for answer in crowd.failed} <= {502, None}, crowd.table()
+    assert "file" not in {answer.kind for answer in crowd.failed}, crowd.table()
+
+
+def test_a_certificate_that_no_browser_takes_reaches_none(site: Site) -> None:
     placeholder = "/etc/nginx/tls/placeholder"
     certificate, key = (
         (SITE, CERTIFICATE, f"{placeholder}/fullchain.pem"),
         (SITE, KEY, f"{placeholder}/privkey.pem"),
     )
-    said = site.refused("nginx", certificate, key)
-    assert "its certificate is for another name" in said and "is back" in said, said
+    words = ["its certificate is for another name", "serves on"]
+    fault = "NGINX: a certificate for another name"
+    crowd = site.refused(fault, "nginx", certificate, key, words=words)
+    assert not crowd.failed, crowd.table()
 
 
 @pytest.mark.parametrize(
@@ -132,13 +198,19 @@ def test_a_certificate_that_no_browser_takes_is_undone(site: Site) -> None:
 def test_what_its_own_check_refuses_changes_nothing(
     site: Site, deploy: str, edit: tuple[str, str, str], word: str
 ) -> None:
-    assert word in site.refused(deploy, edit)
+    whose = {SSH: "sshd", SUDO: "sudo", NFTABLES: "nftables", MONGOD: "MongoDB", UNIT: "uWSGI's unit"}
+    fault = f"{whose[edit[0]]}: a line that it does not know"
+    crowd = site.refused(fault, deploy, edit, words=[word])
+    assert not crowd.failed, crowd.table()
 
 
 def test_a_mongod_that_does_not_come_up_gets_its_last_configuration_back(site: Site) -> None:
     edit = (MONGOD, "bindIp: 127.0.0.1,{{ address }}", "bindIp: 192.0.2.1")
-    said = site.refused("mongodb", edit)
-    assert "Cannot assign requested address" in said, said
+    fault = "MongoDB: an address that the droplet does not have"
+    crowd = site.refused(fault, "mongodb", edit, words=["Cannot assign requested address"])
+    # It has to be restarted to see it: what needs MongoDB fails until it runs as before, and nothing else.
+    assert {answer.kind for answer in crowd.failed} <= {"page", "new"}, crowd.table()
+    assert (outage(crowd) or 0) < 90, crowd.table()
     assert site.place.ssh("web1", "systemctl is-active mongod").strip() == "active"
 
 

@@ -13,8 +13,10 @@ the server ended by saying `Connection: close` is opened anew, as any client doe
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import itertools
+import os
 import socket
 import ssl
 import threading
@@ -24,6 +26,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+CLONE_NEWNET = 0x40000000
 TOKEN = "{token}"  # in a visit's path or body: a text of this request alone, which the answer must then show
 _tokens = itertools.count(1)
 
@@ -83,6 +86,16 @@ class _Connection(http.client.HTTPSConnection):
         self.sock = self._tls.wrap_socket(plain, server_hostname=self._site.domain)
 
 
+def enter(namespace: str) -> None:
+    """Have this thread make its connections in a network namespace (a name of `ip netns`)."""
+    descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
+    finally:
+        os.close(descriptor)
+
+
 @dataclass
 class Crowd:
     """All visitors. Ends by itself after `most` requests or `seconds`, whichever comes first."""
@@ -91,6 +104,7 @@ class Crowd:
     visits: Sequence[Visit]
     most: int = 100_000
     seconds: float = 900.0
+    namespace: str | None = None  # the network namespace that they come from; None for this machine's own
     answers: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,6 +146,8 @@ class Crowd:
 
     def _visit(self, visit: Visit, pause: float, delay: float) -> None:
         connection: _Connection | None = None
+        if self.namespace is not None:
+            enter(self.namespace)
         due = time.monotonic() + delay
         while not self._stop.wait(max(0.0, due - time.monotonic())):
             if len(self.answers) >= self.most or self.now() > self.seconds:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from smallfleet import Droplet, Firewall, Fleet, FleetError
-from smallfleet.cloud import client as client_module
+from smallfleet.cloud import transport
 from smallfleet.cloud.client import Client, CloudError
 from smallfleet.cloud.create import carry_out, destroy_fleet
 from smallfleet.cloud.hostkeys import pin, pinned
@@ -139,7 +139,7 @@ def test_faults_are_ridden_out(fleet: Fleet, lab: Lab, path: str, fault: dict[st
 def test_a_timed_out_creation_is_not_repeated(
     fleet: Fleet, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "TIMEOUT", (5, 1))
+    monkeypatch.setattr(transport, "TIMEOUT", (5, 1))
     lab.ask("POST", "/lab/faults", method="POST", path="/v2/droplets$", delay=1.5)
     complete(fleet)
     whole(fleet)

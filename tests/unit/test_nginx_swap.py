@@ -13,8 +13,8 @@ from cryptography.x509.oid import NameOID
 
 from smallfleet.model.roles import AppRole
 from smallfleet.operations import nginx
-from smallfleet.programs import nginx_swap
-from smallfleet.programs.nginx_swap import Answer, Question, flaw, one_file, questions, worse
+from smallfleet.programs.nginx_swap import swapping
+from smallfleet.programs.nginx_swap.asking import Answer, Question, flaw, one_file, questions, worse
 
 HEALTH = Question("https", "a.example.com", "/health", exact=True)
 PAGE = Question("https", "a.example.com", "/")
@@ -112,21 +112,21 @@ def test_a_certificate_that_no_browser_takes(subject: str, issuer: str, days: in
 
 def test_what_is_exchanged_goes_aside_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, path in {"NGINX": ".", "CANDIDATE": "candidate", "PREVIOUS": "previous"}.items():
-        monkeypatch.setattr(nginx_swap, name, tmp_path / path)
+        monkeypatch.setattr(swapping, name, tmp_path / path)
 
     def candidate(text: str) -> None:
         (tmp_path / "candidate/sites").mkdir(parents=True)
         (tmp_path / "candidate/sites/a.conf").write_text(text)
         (tmp_path / "candidate/nginx.conf").write_text(text)
-        nginx_swap.put_in_place()
+        swapping.put_in_place()
 
     (tmp_path / "nginx.conf").write_text("package's own")
     candidate("first")
     assert (tmp_path / "sites/a.conf").read_text() == (tmp_path / "nginx.conf").read_text() == "first"
-    nginx_swap.put_back()
+    swapping.put_back()
     assert (tmp_path / "nginx.conf").read_text() == "package's own"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nginx.conf"]
     candidate("first")
     candidate("second")
-    nginx_swap.put_back()
+    swapping.put_back()
     assert (tmp_path / "sites/a.conf").read_text() == (tmp_path / "nginx.conf").read_text() == "first"

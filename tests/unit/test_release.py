@@ -362,9 +362,10 @@ def test_the_serving_environment_is_given_back(tmp_path: Path, monkeypatch: pyte
 # ---- the one file that droplets get
 
 
-def test_the_modules_joined_are_one_program(tmp_path: Path) -> None:
-    text = programs.text("release")
-    assert text == programs.text("release")
+@pytest.mark.parametrize("program", programs.MODULES)
+def test_the_modules_joined_are_one_program(program: str) -> None:
+    text = programs.text(program)
+    assert text == programs.text(program)
     assert "smallfleet.programs" not in text
     names = [
         name
@@ -378,10 +379,13 @@ def test_the_modules_joined_are_one_program(tmp_path: Path) -> None:
         )
     ]
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
-    modules = {path.stem for path in Path(verbs.__file__).parent.glob("*.py")}
-    assert modules == set(programs.MODULES["release"])
+    modules = {path.stem for path in (Path(programs.__file__).parent / program).glob("*.py")}
+    assert modules == set(programs.MODULES[program])
+
+
+def test_the_joined_program_runs_by_itself(tmp_path: Path) -> None:
     file = tmp_path / "smallfleet-release"
-    file.write_text(text)
+    file.write_text(programs.text("release"))
     done = subprocess.run([sys.executable, "-I", file, "status", "nobody"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("nobody: There is no app nobody here")

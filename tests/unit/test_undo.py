@@ -11,7 +11,8 @@ from pyinfra.api import FileUploadCommand, FunctionCommand, StringCommand
 
 from smallfleet.facts.undo import UndoPending
 from smallfleet.operations import guarded
-from smallfleet.programs import undo
+from smallfleet.programs.undo import change as undo
+from smallfleet.programs.undo import files, running
 
 
 @pytest.fixture
@@ -23,15 +24,16 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (etc / "ssh/link").symlink_to("sshd_config")
     (etc / "passwd").write_text("root\n")
     room.mkdir()
-    monkeypatch.setattr(undo, "DIRECTORIES", [str(etc / "ssh")])
-    monkeypatch.setattr(undo, "FILES", [str(etc / "passwd"), str(etc / "hosts.deny")])
+    monkeypatch.setattr(files, "DIRECTORIES", [str(etc / "ssh")])
+    monkeypatch.setattr(files, "FILES", [str(etc / "passwd"), str(etc / "hosts.deny")])
     monkeypatch.setattr(undo, "ROOM", room)
-    monkeypatch.setattr(undo.pwd, "getpwall", lambda: [])
-    monkeypatch.setattr(undo, "run", lambda *command, given=None: (0, ""))
+    monkeypatch.setattr(files.pwd, "getpwall", lambda: [])
+    for module in (undo, running):
+        monkeypatch.setattr(module, "run", lambda *command, given=None: (0, ""))
     return etc
 
 
-def change(files: dict[str, Any], id: str = "a") -> dict[str, Any]:
+def change(kept: dict[str, Any], id: str = "a") -> dict[str, Any]:
     return {
         "id": id,
         "what": "sshd",
@@ -39,7 +41,7 @@ def change(files: dict[str, Any], id: str = "a") -> dict[str, Any]:
         "armed": 0.0,
         "boot": "x",
         "ssh": [],
-        "files": files,
+        "files": kept,
         "ruleset": None,
     }
 
@@ -50,7 +52,7 @@ def pend(made: dict[str, Any]) -> None:
 
 def test_what_was_is_brought_back_and_what_came_on_top_goes(etc: Path) -> None:
     (etc / "ssh/.x.candidate").write_text("of an operation that is at work")
-    kept = json.loads(json.dumps(undo.remembered()))
+    kept = json.loads(json.dumps(files.remembered()))
     (etc / "ssh/.x.candidate").unlink()
     (etc / "ssh/sshd_config").write_text("AllowUsers nobody\n")
     (etc / "ssh/sshd_config").chmod(0o600)
@@ -59,11 +61,11 @@ def test_what_was_is_brought_back_and_what_came_on_top_goes(etc: Path) -> None:
     (etc / "ssh/more.d").mkdir()
     (etc / "hosts.deny").write_text("ALL: ALL\n")
     (etc / "passwd").unlink()
-    changed, problems = undo.bring_back(kept)
+    changed, problems = files.bring_back(kept)
     assert problems == [] and str(etc / "ssh/sshd_config") in changed
-    assert undo.remembered() == kept
+    assert files.remembered() == kept
     assert not (etc / "hosts.deny").exists() and not (etc / "ssh/more.d").exists()
-    assert undo.bring_back(kept) == (set(), [])
+    assert files.bring_back(kept) == (set(), [])
 
 
 def test_keys_and_who_may_write_to_their_homes_are_remembered(
@@ -75,41 +77,41 @@ def test_keys_and_who_may_write_to_their_homes_are_remembered(
     keys = tmp_path / "home/.ssh/authorized_keys"
     keys.parent.mkdir(parents=True)
     keys.write_text("the owner's\n")
-    monkeypatch.setattr(undo.pwd, "getpwall", lambda: [User])
-    kept = undo.remembered()
+    monkeypatch.setattr(files.pwd, "getpwall", lambda: [User])
+    kept = files.remembered()
     keys.unlink()
     keys.parent.parent.chmod(0o777)
-    assert undo.bring_back(kept)[1] == []
+    assert files.bring_back(kept)[1] == []
     assert keys.read_text() == "the owner's\n" and keys.parent.parent.stat().st_mode & 0o777 != 0o777
 
 
 def test_one_thing_that_fails_does_not_stop_the_others_and_is_said(
     etc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = change(undo.remembered())
+    made = change(files.remembered())
     pend(made)
     (etc / "passwd").write_text("nobody\n")
     (etc / "ssh/sshd_config").write_text("AllowUsers nobody\n")
-    write = undo.write
+    write = files.write
 
     def broken(path: Path, entry: dict[str, Any]) -> None:
         if path.name == "sshd_config":
             raise OSError(30, "Read-only file system")
         write(path, entry)
 
-    monkeypatch.setattr(undo, "write", broken)
+    monkeypatch.setattr(files, "write", broken)
     assert undo.undo(made, "nobody confirmed it") == [f"{etc}/ssh/sshd_config: Read-only file system"]
     assert (etc / "passwd").read_text() == "root\n"
     # It is not over: it can neither be confirmed now, nor is it forgotten.
     undo.confirm("a")
     assert undo.answer("a")["state"] == "failed" and undo.pending() is not None
-    monkeypatch.setattr(undo, "write", write)
+    monkeypatch.setattr(files, "write", write)
     assert undo.undo(made, "nobody confirmed it") == []
     assert undo.answer("a")["state"] == "undone" and undo.pending() is None
 
 
 def test_a_confirmed_change_stays_and_its_secrets_are_forgotten(etc: Path) -> None:
-    pend(change(undo.remembered()))
+    pend(change(files.remembered()))
     undo.confirm("b")
     assert undo.answer("a")["state"] == "pending" and undo.answer("b")["state"] == "unknown"
     undo.confirm("a")

@@ -83,15 +83,15 @@ def wait_healthy(app: App, unit: str, path: Path, times: int = 1) -> None:
     end = time.monotonic() + app.start_seconds
     seen, good = "no answer", 0
     while time.monotonic() < end:
-        if systemctl_state(unit) in ("failed", "inactive"):
-            seen = "it ended by itself"
-            break
         wrong = fault(app, path, max(0.1, end - time.monotonic()))
         if wrong is None:
             good += 1
             if good == times:
                 return
         else:
+            if systemctl_state(unit) in ("failed", "inactive"):
+                seen = "it ended by itself"
+                break
             # One that answers may get well, which takes longer than beginning to answer.
             time.sleep(0.5 if wrong.startswith("answered") else 0.1)
             seen, good = wrong, 0

@@ -42,8 +42,7 @@ def switch(app: App, release: str) -> None:
     unit = app.unit(release)
     others = [other for other in running(app) if other != release]
     try:
-        systemctl("start", f"{app.name}.socket", step="Opening the app's socket")
-        systemctl("start", unit, step="Starting the release")
+        systemctl("start", f"{app.name}.socket", unit, step="Starting the release, and its socket")
         wait_healthy(app, unit, app.socket(release))
     except ReleaseError as error:
         discard(unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -182,7 +183,7 @@ def rollback(app: App, wanted: str | None, author: str) -> str:
     new = earlier(app, old, wanted)
     if new == old:
         return f"release {new} serves already"
-    before = held(app)
+    began, before = time.monotonic(), held(app)
     # Held before it is left: a run that is cut off here must not bring it back.
     if old:
         hold(app, old, new, "rolled back", author)
@@ -191,4 +192,4 @@ def rollback(app: App, wanted: str | None, author: str) -> str:
     except ReleaseError:
         write_hold(app, before)
         raise
-    return f"release {new} serves, {old} was left"
+    return f"release {new} serves, {old} was left; it took {time.monotonic() - began:.1f} s"
