@@ -10,6 +10,7 @@ MODULES = {  # of a program that is more than one file, each after what it impor
         *("__init__", "app", "system", "health", "environment", "building", "switching", "keeping"),
         *("verbs", "cli"),
     ),
+    "mongodb_set": ("__init__", "steps", "asking", "verbs", "cli"),
 }
 
 
