@@ -30,6 +30,7 @@ from pymongo.errors import NotPrimaryError, OperationFailure, PyMongoError, Serv
 
 WAIT = 60_000  # milliseconds that mongod may take to answer, after a start with much to recover
 REFUSED = 18  # AuthenticationFailed
+NOT_IN_IT = 93  # InvalidReplicaSetConfig: its set went on without it
 User = dict[str, Any]
 
 
@@ -138,6 +139,21 @@ def make(port: int, users: list[User], last: dict[str, User]) -> None:
             print(f"{user['name']}: {'made' if found == 'missing' else f'{found} set'}")
 
 
+def starting(port: int, administrators: list[User]) -> bool:
+    """Whether a mongod that is no member of a set has only not read yet which one it is in."""
+    for user in administrators:
+        if logs_in(port, user):
+            client = connect(port, user)
+            try:
+                client["admin"].command("replSetGetStatus")
+            except OperationFailure as error:
+                return error.code != NOT_IN_IT and bool(client["local"]["system.replset"].find_one())
+            finally:
+                client.close()
+            return True
+    return False
+
+
 def apply(wanted: str, current: str) -> None:
     port, users = read(wanted)
     last = {user["name"]: user for user in read(current)[1]} if Path(current).exists() else {}
@@ -147,7 +163,10 @@ def apply(wanted: str, current: str) -> None:
         hello = client["admin"].command("hello")
         client.close()
         if not hello.get("setName"):
-            return
+            if not starting(port, [users[0], *list(last.values())[:1]]):
+                return
+            time.sleep(0.3)
+            continue
         try:
             if hello.get("isWritablePrimary"):
                 make(port, users, last)

@@ -16,15 +16,17 @@ from smallfleet.programs.mongodb_set.steps import Json, members_of
 Client = MongoClient[Json]
 
 REFUSED = 18  # AuthenticationFailed
-NEVER_IN_A_SET = 94  # NotYetInitialized
+NOT_IN_IT = 93  # InvalidReplicaSetConfig: the set went on without it
 # A reconfiguration that waits for the one before it: ConfigurationInProgress, CurrentConfigNotCommittedYet.
 LATER = (109, 308)
 PATIENCE = 120.0  # seconds without any progress
 ANSWER = 3000  # milliseconds for one mongod to answer
 ELECTION = 10_000  # milliseconds for the set to have a primary
+START = 60.0  # seconds for mongod to answer, after a start with much to recover
 
-# "data": in no set yet, with our administrator; "former": it was in a set, and would go on from what it has.
-Kind = Literal["member", "former", "data", "fresh", "silent"]
+# "starting": it has not read yet which set it is in; "former": its set went on without it, it can come back;
+# "data": in no set yet, with our administrator; "fresh": without it.
+Kind = Literal["member", "starting", "former", "data", "fresh", "silent"]
 
 
 class Failure(Exception):
@@ -99,14 +101,28 @@ class Set:
         if client is None:
             return "fresh"
         try:
-            client["admin"].command("replSetGetConfig")
-            return "former"
+            client["admin"].command("replSetGetStatus")
+            return "member"
         except OperationFailure as error:
-            if error.code == NEVER_IN_A_SET:
-                return "data"
-            raise
+            if error.code == NOT_IN_IT:
+                return "former"
+            return "starting" if client["local"]["system.replset"].find_one() else "data"
+        except PyMongoError:
+            return "silent"
         finally:
             client.close()
+
+    def settled(self) -> Json:
+        """This member's hello, when it answers and has read who is in its set, which is a moment later."""
+        found: Json = {}
+
+        def known() -> bool:
+            found.clear()
+            found.update(self.hello(self.here))
+            return bool(found.get("setName")) or self.kind(self.here) not in ("starting", "silent")
+
+        until(known, "mongod has not answered", START)
+        return found
 
     def primary(self, wait: int = ELECTION) -> Client:
         """A client whose commands go to the primary, whichever it is. Failure if there is none."""

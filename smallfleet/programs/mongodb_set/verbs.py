@@ -32,7 +32,7 @@ def state(here: Set) -> Json:
     "members": {host: …}, "settings": {…}, "problems": […]}, as this member sees it."""
     found: Json = {"state": "silent", "members": {}, "settings": {}, "problems": []}
     try:
-        hello = here.hello(here.here)
+        hello = here.settled()
         if not hello.get("setName"):
             return found | {"state": "fresh" if hello.get("isreplicaset") else "alone"}
         client = here.entered(here.here)
@@ -41,8 +41,8 @@ def state(here: Set) -> Json:
         status = client["admin"].command("replSetGetStatus")
         config = client["admin"].command("replSetGetConfig")["config"]
         client.close()
-    except PyMongoError as error:
-        return found | {"problems": [f"MongoDB does not answer: {type(error).__name__}"]}
+    except (PyMongoError, Failure) as error:
+        return found | {"problems": [f"MongoDB does not answer here ({type(error).__name__})"]}
     members = members_of(status, config)
     settings = {key: config["settings"].get(key) for key in here.spec["settings"]}
     own = next(one["stateStr"] for one in status["members"] if one.get("self"))
@@ -58,16 +58,15 @@ def begin(here: Set, with_data: bool = False) -> None:
     """Begin the set, unless it has begun: who has data does, else the first of the members.
 
     `with_data`: not without."""
-    until(lambda: bool(here.hello(here.here)), "mongod has not answered")
-    hello = here.hello(here.here)
+    hello = here.settled()
     if hello.get("setName") or not hello.get("isreplicaset"):
         return
     spec = here.spec
     mine = here.kind(here.here)
-    if mine == "former" or (with_data and mine != "data"):
+    if mine not in ("fresh", "data") or (with_data and mine != "data"):
         return
     others = {host: here.kind(host) for host in spec["members"] if host != spec["me"]}
-    if "member" in others.values():
+    if {"member", "starting"} & set(others.values()):
         if mine == "data":
             raise Failure(
                 f"{here.name(spec['me'])} has data of its own, and the others are a set already: joining it "
@@ -81,7 +80,7 @@ def begin(here: Set, with_data: bool = False) -> None:
                 "Take away the data of all but one."
             )
     else:
-        if "data" in others.values() or spec["me"] != spec["members"][0]:
+        if {"data", "former"} & set(others.values()) or spec["me"] != spec["members"][0]:
             return
         if silent := [here.name(host) for host, kind in others.items() if kind == "silent"]:
             raise Failure(
@@ -130,8 +129,7 @@ def let_go(here: Set) -> None:
 
 def ready(here: Set) -> None:
     """Wait until this member is primary or has all that the primary had when it came back."""
-    until(lambda: bool(here.hello(here.here)), "mongod has not answered")
-    hello = here.hello(here.here)
+    hello = here.settled()
     if not hello.get("setName"):
         return  # no member yet
     wanted: list[Any] = []
