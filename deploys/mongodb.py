@@ -89,37 +89,37 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
         return not any(other.name in members for other in state.failed_hosts)
 
     for turn in host.loop(members):
-        if turn != host.name:
-            mongodb.awaited(name="MongoDB: one member after the other")
-            continue
-        # Tried before it is used; if MongoDB does not come up with it, the last one is put back and used.
-        checked.file(
-            name="Configure MongoDB",
-            dest=CONFIG,
-            content=checked.render(
-                TEMPLATES / "mongodb/mongod.conf.j2",
-                address=droplet.private_address,
-                port=role.port,
-                cache=mongodb.cache_size(role.cache, droplet.droplet.size, alone=not droplet.apps),
-                keyfile=KEYFILE,
-                set=spec["name"],
-            ),
-            check="mongod --config {candidate} --outputConfig >/dev/null",
-            after=mongodb.restart(role.port),
-            back=mongodb.restart(role.port),
-            _if=goes_on,
-        )
-        mongodb.restarted(
-            name="Restart MongoDB with its new config",
-            port=role.port,
-            _if=[
-                goes_on,
-                lambda: (
-                    changed() or bool(host.get_fact(Outdated, service="mongod.service", files=[CONFIG, UNIT]))
+        if turn == host.name:
+            # Tried before it is used; if MongoDB does not come up with it, the last one is put back and used.
+            checked.file(
+                name="Configure MongoDB",
+                dest=CONFIG,
+                content=checked.render(
+                    TEMPLATES / "mongodb/mongod.conf.j2",
+                    address=droplet.private_address,
+                    port=role.port,
+                    cache=mongodb.cache_size(role.cache, droplet.droplet.size, alone=not droplet.apps),
+                    keyfile=KEYFILE,
+                    set=spec["name"],
                 ),
-            ],
-        )
-        systemd.service(name="Run MongoDB", service="mongod.service", running=True, enabled=True)
+                check="mongod --config {candidate} --outputConfig >/dev/null",
+                after=mongodb.restart(role.port),
+                back=mongodb.restart(role.port),
+                _if=goes_on,
+            )
+            mongodb.restarted(
+                name="Restart MongoDB with its new config",
+                port=role.port,
+                _if=[
+                    goes_on,
+                    lambda: (
+                        changed()
+                        or bool(host.get_fact(Outdated, service="mongod.service", files=[CONFIG, UNIT]))
+                    ),
+                ],
+            )
+            systemd.service(name="Run MongoDB", service="mongod.service", running=True, enabled=True)
+        # All take part, in this one line: so no turn begins before the one before it is over.
         mongodb.awaited(name="MongoDB: one member after the other")
 
     # Its users, and the members: new ones get the users with all other data.
