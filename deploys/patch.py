@@ -57,6 +57,7 @@ if host.name in day.turns:
 for turn in host.loop(day.turns):
     mine = host.name == turn
     sites = patchday.waiting(fleet, turn, host.name)
+    in_set = patchday.in_set(fleet, turn)  # other members stand in, and nobody waits
 
     if mine:
         patch.comes_back(name=f"{turn} would come back from a reboot", _if=goes_on)
@@ -71,7 +72,7 @@ for turn in host.loop(day.turns):
     def interrupts(turn: str = turn) -> bool:
         return goes_on() and day.interrupts(turn)
 
-    if mine or sites:
+    if sites or (mine and not in_set):
         maintenance.on(
             name=f"Sites that need {turn} into maintenance",
             sites=sites,
@@ -79,7 +80,7 @@ for turn in host.loop(day.turns):
             reason="patch day",
             _if=interrupts,
         )
-    if mine and patchday.in_set(fleet, turn):
+    if mine and in_set:
         mongodb.let_go(name=f"{turn}: the other members of MongoDB's set take over", _if=interrupts)
     if mine:
         patch.stopped(
@@ -98,7 +99,7 @@ for turn in host.loop(day.turns):
             sites=sites,
             reason="patch day",
         )
-    if mine and patchday.in_set(fleet, turn):
+    if mine and in_set:
         mongodb.caught_up(name=f"{turn}: it has caught up with MongoDB's set", _if=interrupts)
     if mine or host.name == day.after(turn):
         # The next droplet takes part, and so does not begin before this one is well.
