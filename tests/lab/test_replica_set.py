@@ -66,7 +66,7 @@ def whole(place: Workplace, members: list[str]) -> bool:
 
 
 def votes(state: dict[str, Any]) -> int:
-    return sum(member["votes"] for member in state["members"].values())
+    return sum(member["votes"] for member in state.get("members", {}).values())
 
 
 def primary(place: Workplace) -> str:
@@ -184,16 +184,14 @@ def test_three_become_one_that_was_not_the_primary(
     assert refused.returncode == 1 and "has no primary" in refused.stdout + refused.stderr
     for name in ("mongo2", "mongo3"):
         place.ssh(name, "systemctl start mongod")
-    eventually(lambda: primary(place) != "", "there is a primary")
-    eventually(lambda: all(len(state_of(place, n)["members"]) == 3 for n in MEMBERS), "all three are back")
+    eventually(lambda: state_of(place, "mongo2").get("problems") == [], "all are back", 120)
     if primary(place) == "mongo":
-        eventually(
-            lambda: place.ssh("mongo", f"{in_set('yield')} && echo done", check=False) != "", "it yields"
-        )
+        place.ssh("mongo", in_set("yield"))
 
     # Not while the apps are left out of the run, and may still ask for the others.
     left_out = place.run("pyinfra", INVENTORY, "deploys/site.py", "-y", "--limit", "mongo")
-    assert "may still ask for them" in left_out.stderr and len(state_of(place, "mongo")["members"]) == 3
+    assert "may still ask for them" in left_out.stdout + left_out.stderr
+    assert len(state_of(place, "mongo")["members"]) == 3
 
     with crowd(place) as visitors:
         visitors.wait_for(100)
