@@ -16,6 +16,8 @@ from pyinfra.operations.util import any_changed
 
 from smallfleet import programs
 from smallfleet.context import Context
+from smallfleet.errors import FleetError
+from smallfleet.facts.files import FileState
 from smallfleet.facts.system import Outdated
 from smallfleet.model.roles import MongodbRole
 from smallfleet.operations import checked, mongodb, secrets, uv
@@ -70,10 +72,18 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
     )
 
     # Its config, one member after the other: the others are primary and majority meanwhile.
+    key = Secret(droplet.secret("mongodb/keyfile").reveal().strip() + "\n")
+    there = host.get_fact(FileState, path=KEYFILE)
+    if len(members) > 1 and there and there["sha256"] != secrets.digest(key):
+        raise FleetError(
+            f"{host.name} has another keyfile than the secret mongodb/keyfile, and members with different ones "
+            "refuse each other. Give the secret its old value back; or go back to one member, change it, and "
+            "have three again (docs/mongodb.md)."
+        )
     keyfile = secrets.file(
         name="Put the keyfile",
         dest=KEYFILE,
-        content=Secret(droplet.secret("mongodb/keyfile").reveal().strip() + "\n"),
+        content=key,
         user="mongodb",
         group="mongodb",
     )
