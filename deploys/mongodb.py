@@ -1,17 +1,23 @@
-"""MongoDB: from its archive, on the private network, with a user per app.
+"""MongoDB: from its archive, on the private network, with a user per app; alone or as a set of three.
 
 pyinfra inventory/prod.py deploys/mongodb.py --limit mongodb
+
+Members that the inventory has no longer leave the set after the apps know: deploys/members.py.
 """
 
+import json
+from io import StringIO
 from pathlib import Path
 
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt, files, systemd
 from pyinfra.operations.util import any_changed
 
 from smallfleet import programs
 from smallfleet.context import Context
+from smallfleet.errors import FleetError
+from smallfleet.facts.files import FileState
 from smallfleet.facts.system import Outdated
 from smallfleet.model.roles import MongodbRole
 from smallfleet.operations import checked, mongodb, secrets, uv
@@ -36,49 +42,8 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
     )
     apt.packages(name="Install MongoDB", packages=list(role.archive.packages), no_recommends=True)
 
-    # Its config.
+    # What talks to it.
     files.directory(name="Make MongoDB's directory", path="/etc/smallfleet/mongodb", mode="755")
-    keyfile = secrets.file(
-        name="Put the keyfile",
-        dest=KEYFILE,
-        content=Secret(droplet.secret("mongodb/keyfile").reveal().strip() + "\n"),
-        user="mongodb",
-        group="mongodb",
-    )
-    unit = files.template(
-        name="Start MongoDB when its address is there",
-        src=str(TEMPLATES / "systemd/mongod.conf.j2"),
-        dest=UNIT,
-        mode="644",
-    )
-    # Tried before it is used; if MongoDB does not come up with it, the last one is put back and used again.
-    checked.file(
-        name="Configure MongoDB",
-        dest=CONFIG,
-        content=checked.render(
-            TEMPLATES / "mongodb/mongod.conf.j2",
-            address=droplet.private_address,
-            port=role.port,
-            cache=mongodb.cache_size(role.cache, droplet.droplet.size, alone=not droplet.apps),
-            keyfile=KEYFILE,
-        ),
-        check="mongod --config {candidate} --outputConfig >/dev/null",
-        after=mongodb.restart(role.port),
-        back=mongodb.restart(role.port),
-    )
-    changed = any_changed(keyfile, unit)
-    systemd.service(
-        name="Restart MongoDB with its new config",
-        service="mongod.service",
-        restarted=True,
-        daemon_reload=True,
-        _if=lambda: (
-            changed() or bool(host.get_fact(Outdated, service="mongod.service", files=[CONFIG, UNIT]))
-        ),
-    )
-    systemd.service(name="Run MongoDB", service="mongod.service", running=True, enabled=True)
-
-    # Its users.
     uv.installed()
     uv.venv(
         name="Make the venv that talks to MongoDB",
@@ -91,13 +56,92 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
         dest=mongodb.PROGRAM,
         mode="644",
     )
+    files.put(
+        name="Put the program that looks after MongoDB's set",
+        src=StringIO(programs.text("mongodb_set")),
+        dest=mongodb.SET_PROGRAM,
+        mode="644",
+    )
+    members = {one.name: droplet.private_address_of(one.name) for one in droplet.fleet.droplets_of(role.name)}
+    spec = mongodb.set_spec(role, droplet.private_address, members)
+    files.put(
+        name="Say who is in MongoDB's set",
+        src=StringIO(json.dumps(spec, indent=1) + "\n"),
+        dest=mongodb.SET,
+        mode="644",
+    )
+
+    # Its config, one member after the other: the others are primary and majority meanwhile.
+    key = Secret(droplet.secret("mongodb/keyfile").reveal().strip() + "\n")
+    there = host.get_fact(FileState, path=KEYFILE)
+    if len(members) > 1 and there and there["sha256"] != secrets.digest(key):
+        raise FleetError(
+            f"{host.name} has another keyfile than the secret mongodb/keyfile, and members with different "
+            "ones refuse each other. Give the secret its old value back; or go back to one member, change it, and "
+            "have three again (docs/mongodb.md)."
+        )
+    keyfile = secrets.file(
+        name="Put the keyfile",
+        dest=KEYFILE,
+        content=key,
+        user="mongodb",
+        group="mongodb",
+    )
+    unit = files.template(
+        name="Start MongoDB when its address is there",
+        src=str(TEMPLATES / "systemd/mongod.conf.j2"),
+        dest=UNIT,
+        mode="644",
+    )
+    changed = any_changed(keyfile, unit)
+
+    def goes_on() -> bool:
+        return not any(other.name in members for other in state.failed_hosts)
+
+    for turn in host.loop(members):
+        if turn == host.name:
+            # Tried before it is used; if MongoDB does not come up with it, the last one is put back and used.
+            checked.file(
+                name="Configure MongoDB",
+                dest=CONFIG,
+                content=checked.render(
+                    TEMPLATES / "mongodb/mongod.conf.j2",
+                    address=droplet.private_address,
+                    port=role.port,
+                    cache=mongodb.cache_size(role.cache, droplet.droplet.size, alone=not droplet.apps),
+                    keyfile=KEYFILE,
+                    set=spec["name"],
+                ),
+                check="mongod --config {candidate} --outputConfig >/dev/null",
+                after=mongodb.restart(role.port),
+                back=mongodb.restart(role.port),
+                _if=goes_on,
+            )
+            mongodb.restarted(
+                name="Restart MongoDB with its new config",
+                port=role.port,
+                _if=[
+                    goes_on,
+                    lambda: (
+                        changed()
+                        or bool(host.get_fact(Outdated, service="mongod.service", files=[CONFIG, UNIT]))
+                    ),
+                ],
+            )
+            systemd.service(name="Run MongoDB", service="mongod.service", running=True, enabled=True)
+        # All take part, in this one line: so no turn begins before the one before it is over.
+        mongodb.awaited(name="MongoDB: one member after the other")
+
+    # Its users, and the members: new ones get the users with all other data.
+    mongodb.begun(name="Begin MongoDB's set", spec=spec, _if=goes_on)
     admin = mongodb.User("admin", "admin", ("root",), droplet.secret("mongodb/admin"))
     apps = [
         mongodb.User(app.name, app.mongodb.database, ("readWrite",), droplet.secret(f"mongodb/{app.name}"))
         for app in droplet.fleet.apps
         if app.mongodb
     ]
-    mongodb.users(name="Make MongoDB's users", users=[admin, *apps], port=role.port)
+    mongodb.users(name="Make MongoDB's users", users=[admin, *apps], port=role.port, _if=goes_on)
+    mongodb.joined(name="Take the members into MongoDB's set", spec=spec, _if=goes_on)
 
 
 here = Context.of(host)

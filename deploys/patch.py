@@ -7,8 +7,9 @@ pyinfra inventory/prod.py deploys/patch.py            shows what it will do, ask
     --data reboot=180            seconds that a droplet may take to come back
     --data maintenance=300       seconds after which a site leaves maintenance by itself, whatever happens
 
-What others need goes last, with their sites in maintenance meanwhile. Whatever fails ends the day there;
-the next run goes on from what it finds.
+What others need goes last, with their sites in maintenance meanwhile; of MongoDB's set one member after the
+other, the primary last, and no site is in maintenance. Whatever fails ends the day there; the next run goes
+on from what it finds.
 """
 
 from pyinfra import host, state
@@ -17,7 +18,7 @@ from smallfleet import patchday
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
 from smallfleet.facts.patch import PatchPlan
-from smallfleet.operations import maintenance, patch
+from smallfleet.operations import maintenance, mongodb, patch
 
 fleet = Context.of(host).fleet
 security_only = bool(host.data.get("security_only"))
@@ -30,6 +31,7 @@ if missing := day.missing(connected):
     raise FleetError(
         f"Nothing was begun: no connection to {', '.join(missing)}, and the patch day needs them."
     )
+day.settle(state)
 if host.name in day.turns:
     day.report(
         host.name, host.get_fact(PatchPlan, refresh=True, security_only=security_only), expected=day.turns
@@ -55,6 +57,7 @@ if host.name in day.turns:
 for turn in host.loop(day.turns):
     mine = host.name == turn
     sites = patchday.waiting(fleet, turn, host.name)
+    in_set = patchday.in_set(fleet, turn)  # other members stand in, and nobody waits
 
     if mine:
         patch.comes_back(name=f"{turn} would come back from a reboot", _if=goes_on)
@@ -69,7 +72,7 @@ for turn in host.loop(day.turns):
     def interrupts(turn: str = turn) -> bool:
         return goes_on() and day.interrupts(turn)
 
-    if mine or sites:
+    if sites or (mine and not in_set):
         maintenance.on(
             name=f"Sites that need {turn} into maintenance",
             sites=sites,
@@ -77,6 +80,8 @@ for turn in host.loop(day.turns):
             reason="patch day",
             _if=interrupts,
         )
+    if mine and in_set:
+        mongodb.let_go(name=f"{turn}: the other members of MongoDB's set take over", _if=interrupts)
     if mine:
         patch.stopped(
             name=f"{turn}: stop what the sites wait for",
@@ -94,6 +99,8 @@ for turn in host.loop(day.turns):
             sites=sites,
             reason="patch day",
         )
+    if mine and in_set:
+        mongodb.caught_up(name=f"{turn}: it has caught up with MongoDB's set", _if=interrupts)
     if mine or host.name == day.after(turn):
         # The next droplet takes part, and so does not begin before this one is well.
         patch.healthy(

@@ -92,6 +92,9 @@ class Context:
     def private_address(self) -> str:
         return self._addresses_of(self.droplet.name)["private"]
 
+    def private_address_of(self, droplet: str) -> str:
+        return self._addresses_of(droplet)["private"]
+
     def private_addresses_of(self, role: str) -> list[str]:
         """The private addresses of the droplets that have `role`, in the inventory's order."""
         return [self._addresses_of(droplet.name)["private"] for droplet in self.fleet.droplets_of(role)]

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from gevent.lock import RLock
+from pyinfra.context import ctx_host
 from rich.console import Console
 from rich.table import Table
 
 from smallfleet.errors import FleetError
 from smallfleet.facts.patch import Patch
 from smallfleet.model.fleet import Fleet
-from smallfleet.model.roles import AppRole
+from smallfleet.model.roles import AppRole, MongodbRole
+from smallfleet.operations import mongodb
 
 STOPPING = 4.0  # seconds that a droplet takes to stop and its firmware to begin, besides the last boot's time
 RESTARTING = 1.0  # seconds that a service is away when it is restarted
@@ -30,6 +33,17 @@ def needed_by(fleet: Fleet, droplet: str) -> list[AppRole]:
     """The sites anywhere in the fleet that need a service of `droplet`."""
     serving = {name for name in fleet.roles_of(droplet) if fleet.roles[name].kind in SERVICES}
     return [app for app in fleet.apps if serving & {*app.needs, *app.on}]
+
+
+def in_set(fleet: Fleet, droplet: str) -> bool:
+    """Whether `droplet` is one of several members of a replica set, and the others can do its work."""
+    roles = [fleet.roles[name] for name in fleet.roles_of(droplet)]
+    return any(isinstance(role, MongodbRole) and role.members > 1 for role in roles)
+
+
+def primary_last(turns: list[str], primary: str | None) -> list[str]:
+    """The turns with the set's primary after the other members: it steps down once."""
+    return [turn for turn in turns if turn != primary] + [turn for turn in turns if turn == primary]
 
 
 def order(fleet: Fleet, only: Collection[str] = ()) -> list[str]:
@@ -52,6 +66,8 @@ def sites_of(fleet: Fleet, droplet: str) -> list[AppRole]:
 
 def waiting(fleet: Fleet, turn: str, droplet: str) -> list[str]:
     """The sites on `droplet` that are put into maintenance while `turn` is away."""
+    if in_set(fleet, turn):
+        return []
     return [app.name for app in sites_of(fleet, droplet) if app in needed_by(fleet, turn)]
 
 
@@ -75,6 +91,23 @@ def away(fleet: Fleet, droplet: str, patch: Patch) -> float:
     return RESTARTING if patch["then_restart"] else 0.0
 
 
+def primary_of(state: Any, members: Sequence[str]) -> str | None:
+    """The droplet of the set's primary, if it is among `members`; `FleetError` if a member is not well."""
+    primary = None
+    for name in members:
+        member = state.inventory.get_host(name)
+        with ctx_host.use(member):
+            found = mongodb.set_state()
+        if found["problems"]:
+            raise FleetError(
+                f"Nothing was begun: MongoDB's set is not whole, as {name} sees it: "
+                f"{'; '.join(found['problems'])}. Without a member the next reboot could leave no majority. "
+                "Mend it first: by deploys/site.py, or by what /var/log/mongodb/mongod.log says there."
+            )
+        primary = name if found["state"] == "PRIMARY" else primary
+    return primary
+
+
 @dataclass
 class Day:
     """What all hosts of one run of deploys/patch.py share."""
@@ -84,6 +117,17 @@ class Day:
     plans: dict[str, Patch] = field(default_factory=dict)
     found: dict[str, Patch] = field(default_factory=dict)  # after the updates, before the reboot
     shown: bool = False
+    settling: RLock = field(default_factory=RLock)
+    settled: bool = False
+
+    def settle(self, state: Any) -> None:
+        """Ask MongoDB's set, if members have a turn: the primary goes last, and `FleetError` unless all are
+        well. Every host comes here before its first turn; the first one asks, the others wait for it."""
+        with self.settling:
+            members = [name for name in self.turns if in_set(self.fleet, name)]
+            if members and not self.settled:
+                self.turns = primary_last(self.turns, primary_of(state, members))
+            self.settled = True
 
     def report(self, name: str, patch: Patch, expected: Collection[str]) -> None:
         """Note what a host found; the last one of `expected` shows the plan of all."""
@@ -136,7 +180,7 @@ def effect_of(fleet: Fleet, droplet: str, patch: Patch) -> str:
     if not seconds:
         return "nothing"
     here = [app.name for app in sites_of(fleet, droplet)]
-    if interrupts(fleet, droplet, patch, then=True):
+    if not in_set(fleet, droplet) and interrupts(fleet, droplet, patch, then=True):
         names = [app.name for app in needed_by(fleet, droplet)]
         return f"maintenance of {', '.join(names)}: about {seconds + 2:.0f} s"
     if not here:

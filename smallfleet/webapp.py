@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
+from smallfleet.model.replicas import SET
 from smallfleet.model.roles import AppRole
 
 
@@ -26,10 +27,11 @@ def environment(context: Context, app: AppRole) -> dict[str, str]:
 
 
 def mongodb_url(context: Context, app: AppRole) -> str:
-    """mongodb://USER:PASSWORD@PRIVATE:PORT/DATABASE; each user is one of its own database.
+    """mongodb://USER:PASSWORD@PRIVATE:PORT,…/DATABASE, all members; each user is one of its own database.
 
     A connection is made within a second or tried again: a droplet that reboots answers nothing, and who began
-    to connect just before it was back would wait for the kernel's own repetitions.
+    to connect just before it was back would wait for the kernel's own repetitions. What an election comes
+    between is tried once more, and a write is acknowledged when most members have it, so that none is lost.
     """
     assert app.mongodb is not None
     role = next(name for name in context.fleet.roles if context.fleet.roles[name].kind == "mongodb")
@@ -39,7 +41,10 @@ def mongodb_url(context: Context, app: AppRole) -> str:
     password = quote(context.secret(f"mongodb/{app.name}").reveal(), safe="")
     hosts = ",".join(f"{address}:{context.role(role).port}" for address in addresses)
     database = app.mongodb.database
-    options = f"authSource={database}&connectTimeoutMS=1000"
+    options = (
+        f"authSource={database}&replicaSet={SET}&w=majority&retryWrites=true&retryReads=true"
+        "&connectTimeoutMS=1000&heartbeatFrequencyMS=2000"
+    )
     return f"mongodb://{quote(app.name, safe='')}:{password}@{hosts}/{database}?{options}"
 
 

@@ -79,16 +79,32 @@ def placement_problems(
     apps = [role for role in roles.values() if isinstance(role, AppRole)]
     databases = [role for role in roles.values() if isinstance(role, MongodbRole)]
     homes = [droplet for droplet, names in placed.items() if any(role.name in names for role in databases)]
-    if len(homes) > 1:
-        problems.append(
-            f"{fleet.droplet(homes[1]).where}: mongodb is on {' and '.join(homes)}: "
-            "a fleet has one database droplet"
-        )
+    if databases and homes:
+        problems += _member_problems(fleet, databases[0], files, homes)
     problems += _domain_clashes(apps, files)
     problems += _database_clashes(apps, files)
     for names in placed.values():
         problems += _port_clashes([roles[name] for name in names if name in roles], files)
     return problems
+
+
+def _member_problems(
+    fleet: Fleet, role: MongodbRole, files: Mapping[str, YamlFile], homes: list[str]
+) -> list[str]:
+    """Whether there are as many droplets with the role as it has members."""
+    wanted, there = role.members, len(homes)
+    if wanted == there:
+        return []
+    on = f"{' and '.join(homes)} {'has' if there == 1 else 'have'} the role {role.name}"
+    if there < wanted:
+        return [
+            f"{files[role.name].at(('members',))}: members: {wanted}, but only {on}: give it to "
+            f"{wanted - there} more droplets in the inventory, or say members: 1"
+        ]
+    advice = "take it from the others"
+    if wanted == 1:
+        advice += f", or have three and say members: 3 in {files[role.name].path} (a replica set)"
+    return [f"{fleet.droplet(homes[wanted]).where}: {on}, but it has members: {wanted}: {advice}"]
 
 
 def _domain_clashes(apps: Iterable[AppRole], files: Mapping[str, YamlFile]) -> list[str]:

@@ -139,6 +139,8 @@ class MongodbRole(Role):
     archive: Archive = Archive()
     port: Port = 27017
     cache: Size | Literal["auto"] = "auto"  # WiredTiger's; auto: from the droplet's memory
+    members: Literal[1, 3] = 1  # droplets with this role; a majority of them is needed to write
+    election_seconds: Annotated[int, Field(ge=1, le=60)] = 3  # without a word from the primary
 
 
 class Application(Part):

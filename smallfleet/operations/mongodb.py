@@ -1,26 +1,32 @@
-"""MongoDB: its users, and how much memory it may have."""
+"""MongoDB: its users, its replica set, and how much memory it may have."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pyinfra import host
+from pyinfra import host, logger
 from pyinfra.api import StringCommand, operation
 
 from smallfleet.errors import FleetError
 from smallfleet.facts.files import FileState
-from smallfleet.facts.mongodb import MongodbUsers
+from smallfleet.facts.mongodb import MongodbSet, MongodbUsers, SetState
+from smallfleet.model import replicas
 from smallfleet.model.roles import MongodbRole
 from smallfleet.operations import Commands, secrets
 from smallfleet.secrets import Secret
 
 ROOM = "/opt/smallfleet/mongodb"  # the program and its venv
 PYTHON, PROGRAM = f"{ROOM}/venv/bin/python", f"{ROOM}/mongodb_users.py"
+SET_PROGRAM = f"{ROOM}/mongodb_set.py"
+SET = "/etc/smallfleet/mongodb/set.json"  # who is in the replica set
 USERS = (
     "/etc/smallfleet/mongodb/users.json"  # root 0400: the program's passwords, the last ones that were set
 )
+SET_FACT = {"python": PYTHON, "program": SET_PROGRAM, "set": SET, "users": USERS}  # what MongodbSet asks for
 
 KEYRINGS = "/etc/apt/keyrings"
 CODENAMES = {
@@ -90,21 +96,132 @@ def cache_size(cache: str, size: str, alone: bool) -> float:
 
 
 def restart(port: int) -> str:
-    """Shell command that restarts mongod and waits until it answers at `port`.
+    """Shell command that restarts mongod and waits until it answers at `port` and does its part in the set.
 
-    It fails, with mongod's last words, when mongod has ended three times or does not answer for two minutes
-    (after a crash it reads its journal first). `reset-failed` makes systemd count its restarts from 0.
+    A member of several stops only if the others are well, and hands over first if it is the primary; with
+    data of its own that is in no set yet, it begins one. It fails, with mongod's last words, when mongod has
+    ended three times or does not answer for two minutes (after a crash it reads its journal first).
+    `reset-failed` makes systemd count its restarts from 0.
     """
     listens = f"bash -c ': </dev/tcp/127.0.0.1/{port}' 2>/dev/null"
     given_up = 'systemctl is-failed -q mongod || [ "$(systemctl show --value -p NRestarts mongod)" -ge 3 ]'
     faults = """grep '"s":"[EF]"' /var/log/mongodb/mongod.log | tail -n 3"""
     words = f"{{ {faults}; journalctl -u mongod -o cat -n 5; }} >&2"
     return (
+        f"{{ ! systemctl is-active -q mongod || {in_set('yield')}; }} && "
         "systemctl daemon-reload && systemctl stop mongod && { systemctl -q reset-failed mongod 2>/dev/null; "
         "systemctl start mongod; } && ( end=$(($(date +%s) + 120)); "
         f"until {listens}; do if {given_up} || [ $(date +%s) -gt $end ]; then {words}; exit 1; fi; "
-        "sleep 0.2; done )"
+        f"sleep 0.2; done ) && {in_set('begin-with-data')} && {in_set('ready')}"
     )
+
+
+def in_set(verb: str) -> str:
+    """Shell command that runs a verb of programs/mongodb_set."""
+    return f"{PYTHON} {SET_PROGRAM} {verb} {SET} {USERS}"
+
+
+def set_state() -> SetState:
+    """The set as the member on this droplet sees it."""
+    found: SetState = host.get_fact(MongodbSet, **SET_FACT)
+    return found
+
+
+def set_spec(role: MongodbRole, me: str, members: dict[str, str]) -> dict[str, Any]:
+    """What the file SET says: `members` are {droplet: private address}, `me` one of these addresses."""
+    names = {name: f"{address}:{role.port}" for name, address in members.items()}
+    return {
+        "name": replicas.SET,
+        "port": role.port,
+        "me": f"{me}:{role.port}",
+        "members": list(names.values()),
+        "names": {member: name for name, member in names.items()},
+        "settings": replicas.settings(role),
+    }
+
+
+@operation()
+def restarted(port: int = 27017) -> Commands:
+    """
+    Restart mongod, without the set being without a primary or a majority by that.
+
+    + port: mongod's
+    """
+    yield StringCommand(restart(port))
+
+
+@operation()
+def awaited() -> Commands:
+    """Take part in another member's turn, so that nothing begins here before it is over."""
+    host.noop("it is another member's turn")
+    yield from ()
+
+
+@operation()
+def begun(spec: dict[str, Any]) -> Commands:
+    """
+    Have the replica set begun: by the member that has data, else by the first of them.
+
+    + spec: what `set_spec` made
+    """
+    if set_state()["state"] not in ("fresh", "silent"):
+        host.noop("it is a member of the set")
+        return
+    yield StringCommand(in_set("begin"))
+
+
+@operation()
+def joined(spec: dict[str, Any]) -> Commands:
+    """
+    Have all members in the set, with a vote each, and the set's settings. The primary takes them in, one at a
+    time; a new one has no vote before it has all data, so nothing waits for it.
+
+    + spec: what `set_spec` made
+    """
+    found = set_state()
+    full = [name for name, one in found["members"].items() if one["votes"] and one["priority"]]
+    # Droplets that a plan has yet to create all have the same address in it.
+    complete = set(spec["members"]) <= set(full) and len(spec["members"]) <= len(full)
+    if complete and found["settings"] == spec["settings"]:
+        host.noop("all are members")
+        return
+    yield StringCommand(in_set("join"))
+
+
+@operation()
+def left(spec: dict[str, Any], missing: Sequence[str] = ()) -> Commands:
+    """
+    Have no other members in the set than those that are asked for. One that stays becomes primary first.
+
+    + spec: what `set_spec` made
+    + missing: droplets with apps that are not in this run, and may still ask for the others: then nothing is
+      done
+    """
+    others = sorted(set(set_state()["members"]) - set(spec["members"]))
+    if not others:
+        host.noop("there are no other members")
+        return
+    if missing:
+        host.log(
+            f"{', '.join(others)} stay members of the set: the apps on {', '.join(missing)} may still ask "
+            "for them, and are not in this run",
+            logger.warning,
+        )
+        host.noop("the apps are not in this run")
+        return
+    yield StringCommand(in_set("leave"))
+
+
+@operation()
+def let_go() -> Commands:
+    """See that this member may stop: the others are well, and one of them is primary from now on."""
+    yield StringCommand(in_set("yield"))
+
+
+@operation()
+def caught_up() -> Commands:
+    """Wait until this member does its part in the set again, and has all data."""
+    yield StringCommand(in_set("ready"))
 
 
 @operation()

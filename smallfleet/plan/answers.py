@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from pyinfra.facts import apt, deb, files, server, systemd
 
 from smallfleet.facts.drift import NftDrift, People
 from smallfleet.facts.files import FileState
-from smallfleet.facts.mongodb import MongodbUsers
+from smallfleet.facts.mongodb import Member, MongodbSet, MongodbUsers
 from smallfleet.facts.nginx import NginxCertificates, NginxFiles
 from smallfleet.facts.release import ReleaseStatus
 from smallfleet.facts.system import NftTables, Outdated
@@ -230,6 +231,27 @@ def _mongodb_users(overlay: Overlay, arguments: Arguments, now: Callable[[], Any
     if not there and started and started.running and ask(FileState, path=arguments["users"]):
         # It does not run now, so it cannot be asked: it has the users that were set before.
         return _Unchanged()
+    return there
+
+
+MEMBER = Member(state="SECONDARY", healthy=True, lag=0.0, votes=1, priority=1)  # of a set that is whole
+
+
+@answers(MongodbSet)
+def _mongodb_set(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
+    there = now()
+    if "mongodb set" in overlay.values:
+        return {**there, **overlay.values["mongodb set"]}
+    started = overlay.units.get("mongod.service")
+    if there["state"] == "silent" and started and started.running and ask(FileState, path=arguments["users"]):
+        # It does not run now, so it cannot be asked: it is the member that it was before.
+        said = json.loads("\n".join(ask(files.FileContents, path=arguments["set"]) or ["{}"]))
+        return {
+            **there,
+            "state": "SECONDARY",
+            "members": dict.fromkeys(said.get("members", []), MEMBER),
+            "settings": said.get("settings", {}),
+        }
     return there
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from smallfleet.facts.drift import HeldPackages, NftDrift, People, StrayDropIns
+from smallfleet.facts.mongodb import MongodbSet
 from smallfleet.facts.nginx import DIRECTORY, NginxCertificates, NginxFiles
 from smallfleet.facts.tls import LIVE, Certificates
 from smallfleet.operations import checked, drift, mongodb, nftables, nginx, release, secrets, tls, uv
+from smallfleet.plan.answers import MEMBER
 from smallfleet.plan.effects import Change, changes, found_by_name, service
 from smallfleet.plan.overlay import Node
 
@@ -127,6 +129,38 @@ def _mongodb_users(change: Change) -> None:
     content = next(iter(change.uploads().values()), b"")
     change.write(mongodb.USERS, Node("file", content, mode=400), hidden=True)
     change.effects.append(("set", f"MongoDB's users {', '.join(user.name for user in users)}"))
+
+
+@changes(mongodb.restarted)
+def _mongodb_restarted(change: Change) -> None:
+    service(change)
+
+
+@changes(mongodb.begun)
+def _mongodb_begun(change: Change) -> None:
+    # With this member alone; the others are taken in after that.
+    spec = change.arguments["spec"]
+    found = {"state": "PRIMARY", "members": {spec["me"]: MEMBER}, "settings": spec["settings"]}
+    change.overlay.values["mongodb set"] = found
+    change.effects.append(("begin", "MongoDB's set"))
+
+
+@changes(mongodb.joined)
+def _mongodb_joined(change: Change) -> None:
+    spec = change.arguments["spec"]
+    there = change.ask(MongodbSet, **mongodb.SET_FACT)["members"]
+    change.overlay.values["mongodb set"] = {
+        "members": {**there, **dict.fromkeys(spec["members"], MEMBER)},
+        "settings": spec["settings"],
+    }
+    change.effects.append(("take", f"{', '.join(spec['names'].values())} into MongoDB's set"))
+
+
+@changes(mongodb.left)
+def _mongodb_left(change: Change) -> None:
+    there = change.ask(MongodbSet, **mongodb.SET_FACT)["members"]
+    out = sorted(set(there) - set(change.arguments["spec"]["members"]))
+    change.effects.append(("take", f"{', '.join(out)} out of MongoDB's set"))
 
 
 @changes(release.deployed)

@@ -19,6 +19,8 @@ VERBS = {
     "release": "builds, tries and switches to a release of",
     "create": "creates",
     "set": "sets",
+    "begin": "begins",
+    "take": "takes",
     "lock": "locks",
     "let in": "lets in",
     "delete": "deletes",

@@ -12,6 +12,7 @@ MODULES = {  # of a program that is more than one file, each after what it impor
     ),
     "undo": ("__init__", "files", "running", "change"),
     "nginx_swap": ("__init__", "asking", "rehearsal", "swapping"),
+    "mongodb_set": ("__init__", "steps", "asking", "verbs", "cli"),
 }
 
 

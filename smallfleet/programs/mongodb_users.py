@@ -8,8 +8,9 @@ USERS, WANTED and CURRENT are files that root alone reads:
     {"port": 27017, "users": [{"name": "admin", "database": "admin", "roles": ["root"], "password": "..."}]}
 
 The first user is the administrator; a fresh mongod lets it be made from localhost without a password. A role
-is one on the user's own database. States: ok, missing, password (it cannot log in), roles (not as wanted).
-No password is ever printed.
+is one on the user's own database. In a replica set the primary makes them, the other members wait for that;
+one that is in no set yet gets them when it joins. States: ok, missing, password (it cannot log in), roles
+(not as wanted). No password is ever printed.
 Ends with 1 and a sentence when mongod does not answer or refuses the administrator.
 """
 
@@ -20,14 +21,16 @@ import hashlib
 import hmac
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import NotPrimaryError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 WAIT = 60_000  # milliseconds that mongod may take to answer, after a start with much to recover
 REFUSED = 18  # AuthenticationFailed
+NOT_IN_IT = 93  # InvalidReplicaSetConfig: its set went on without it
 User = dict[str, Any]
 
 
@@ -126,9 +129,7 @@ def administrator(port: int, wanted: User, current: User | None) -> MongoClient[
     return connect(port, wanted)
 
 
-def apply(wanted: str, current: str) -> None:
-    port, users = read(wanted)
-    last = {user["name"]: user for user in read(current)[1]} if Path(current).exists() else {}
+def make(port: int, users: list[User], last: dict[str, User]) -> None:
     client = administrator(port, users[0], last.get(users[0]["name"]))
     for user in users:
         found = state_of(client, port, user)
@@ -136,6 +137,46 @@ def apply(wanted: str, current: str) -> None:
             verb = "createUser" if found == "missing" else "updateUser"
             client[user["database"]].command(verb, user["name"], pwd=user["password"], roles=user["roles"])
             print(f"{user['name']}: {'made' if found == 'missing' else f'{found} set'}")
+
+
+def starting(port: int, administrators: list[User]) -> bool:
+    """Whether a mongod that is no member of a set has only not read yet which one it is in."""
+    for user in administrators:
+        if logs_in(port, user):
+            client = connect(port, user)
+            try:
+                client["admin"].command("replSetGetStatus")
+            except OperationFailure as error:
+                return error.code != NOT_IN_IT and bool(client["local"]["system.replset"].find_one())
+            finally:
+                client.close()
+            return True
+    return False
+
+
+def apply(wanted: str, current: str) -> None:
+    port, users = read(wanted)
+    last = {user["name"]: user for user in read(current)[1]} if Path(current).exists() else {}
+    end = time.monotonic() + WAIT / 1000
+    while time.monotonic() < end:
+        client = connect(port)
+        hello = client["admin"].command("hello")
+        client.close()
+        if not hello.get("setName"):
+            if not starting(port, [users[0], *list(last.values())[:1]]):
+                return
+            time.sleep(0.3)
+            continue
+        try:
+            if hello.get("isWritablePrimary"):
+                make(port, users, last)
+                return
+            if all(found == "ok" for found in state(wanted).values()):
+                return
+        except NotPrimaryError:
+            pass  # an election came between
+        time.sleep(0.3)
+    raise Failure(f"the primary has not made the users, within {WAIT // 1000} s: is it in this run?")
 
 
 def main(arguments: list[str]) -> int:

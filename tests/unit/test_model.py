@@ -131,6 +131,8 @@ CODE = "kind: app\non: [nginx, uwsgi]\ndomain: a.example.com\napp:\n  module: a\
         ("podcast", "- kind\n", 1, "should be a mapping"),
         ("podcast", "kind: nginx\n", 1, "a role of kind nginx is called nginx"),
         ("mongodb", "kind: mongodb\nport: 70000\n", 2, "port"),
+        ("mongodb", "kind: mongodb\nmembers: 2\n", 2, "members: input should be 1 or 3"),
+        ("mongodb", "kind: mongodb\nelection_seconds: 0\n", 2, "election_seconds"),
         ("mongodb", "kind: mongodb\nport: 22\n", 2, "port 22 is taken on the same droplet by sshd"),
         ("mongodb", 'kind: mongodb\nversion: "8.0\\n"\n', 2, "version"),
         ("mongodb", "kind: mongodb\nversion: 8.0\n", 2, "version"),
@@ -174,7 +176,7 @@ def test_a_mistake_in_a_role_file_is_said_with_its_line(role: str, text: str, li
         ({"droplets": [Droplet("a", size="s-1vcpu-1gb", roles=["redis"])]}, "there is no role redis"),
         (
             {"droplets": [Droplet(name, size="1gb", roles=["mongodb"]) for name in "ab"]},
-            "one database droplet",
+            "a and b have the role mongodb, but it has members: 1",
         ),
         (
             {"droplets": [Droplet("a", size="s-1vcpu-1gb", roles=["podcast"])]},
@@ -251,13 +253,24 @@ def test_clashes_on_one_droplet() -> None:
     assert "the port 9000 is taken on the same droplet by roles/" in problems(single)
 
 
-def test_an_app_may_live_on_several_droplets_but_a_database_on_one() -> None:
+def test_an_app_may_live_on_several_droplets_and_a_database_on_as_many_as_it_has_members() -> None:
     fleet = eight()
     fleet.droplets.append(Droplet("second", size="s-1vcpu-1gb", roles=["podcast"]))
     assert [droplet.name for droplet in fleet.droplets_of("podcast")] == ["podcast", "second"]
     fleet = eight()
     fleet.droplets.append(Droplet("second", size="s-1vcpu-1gb", roles=["mongodb"]))
-    assert "mongodb is on mongo and second" in problems(fleet)
+    said = problems(fleet)
+    assert "mongo and second have the role mongodb, but it has members: 1" in said
+    assert fleet.droplets[-1].where in said and "say members: 3 in roles/mongodb.yml" in said
+
+    edit("mongodb", {"members": 3})
+    line = read_yaml(Path("roles/mongodb.yml"), []).at(("members",))  # type: ignore[union-attr]
+    said = problems(fleet)
+    assert f"{line}: members: 3, but only mongo and second have the role mongodb: give it to 1 more" in said
+    fleet.droplets.append(Droplet("third", size="s-1vcpu-1gb", roles=["mongodb"]))
+    assert [droplet.name for droplet in fleet.droplets_of("mongodb")] == ["mongo", "second", "third"]
+    fleet = eight()
+    assert "only mongo has the role mongodb: give it to 2 more" in problems(fleet)
 
 
 def test_a_role_file_that_another_tool_wrote_is_read() -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from jinja2 import UndefinedError
+from pymongo.uri_parser import parse_uri
 
 from smallfleet.errors import FleetError
 from smallfleet.facts.system import Outdated
-from smallfleet.model.roles import MongodbRole
+from smallfleet.model.roles import AppMongodb, AppRole, Files, MongodbRole
 from smallfleet.operations import checked, mongodb, secrets
 from smallfleet.programs import mongodb_users
 from smallfleet.secrets import Secret
+from smallfleet.webapp import mongodb_url
 
 RULES = Path("templates/nftables/nftables.conf.j2")
 
@@ -88,3 +91,33 @@ def test_a_password_is_known_by_its_credential() -> None:
     credential = {"salt": salt, "iterationCount": iterations, "storedKey": stored}
     assert mongodb_users.is_password("pencil", credential)
     assert not mongodb_users.is_password("pencils", credential)
+
+
+def test_an_app_is_told_all_members_and_loses_no_write() -> None:
+    role = MongodbRole(name="mongodb", kind="mongodb", members=3)
+    app = AppRole(
+        name="podcast",
+        kind="app",
+        domain="podcast.example.com",
+        on=("nginx",),
+        needs=("mongodb",),
+        files=Files(directory="/srv/podcast/files"),
+        mongodb=AppMongodb(database="podcast"),
+    )
+    context = SimpleNamespace(
+        fleet=SimpleNamespace(roles={"mongodb": role}),
+        role=lambda name: role,
+        secret=lambda name: Secret("p/w:d"),
+        private_addresses_of=lambda name: ["10.0.0.2", "10.0.0.3", "10.0.0.4"],
+    )
+    found = parse_uri(mongodb_url(context, app))  # type: ignore[arg-type]
+    assert found["nodelist"] == [("10.0.0.2", 27017), ("10.0.0.3", 27017), ("10.0.0.4", 27017)]
+    assert (found["username"], found["password"], found["database"]) == ("podcast", "p/w:d", "podcast")
+    options = {key: found["options"][key] for key in ("replicaSet", "w", "retryWrites", "retryReads")}
+    assert options == {"replicaSet": "smallfleet", "w": "majority", "retryWrites": True, "retryReads": True}
+
+
+def test_a_member_is_restarted_only_after_it_may_go() -> None:
+    words = mongodb.restart(27017)
+    assert words.index(" yield ") < words.index("systemctl stop mongod") < words.index(" begin-with-data ")
+    assert words.rstrip().endswith(mongodb.in_set("ready"))

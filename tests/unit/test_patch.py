@@ -10,7 +10,7 @@ from smallfleet import patchday
 from smallfleet.errors import FleetError
 from smallfleet.facts.patch import Patch, nothing
 from smallfleet.inventory import load_inventory
-from smallfleet.model.fleet import Fleet
+from smallfleet.model.fleet import Droplet, Fleet
 from smallfleet.programs import patch
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -95,6 +95,34 @@ def test_who_waits_for_whom(fleet: Fleet, single: Fleet) -> None:
     assert patchday.waiting(fleet, "mongo", "mongo") == []
     alone = single.droplets[0].name
     assert set(patchday.waiting(single, alone, alone)) == {app.name for app in single.apps if app.app}
+
+
+@pytest.fixture
+def trio(fleet: Fleet) -> Fleet:
+    """The fleet with a set of three."""
+    more = [Droplet(name, size="s-1vcpu-2gb", roles=["mongodb"]) for name in ("mongo2", "mongo3")]
+    three = {"droplets": [*fleet.droplets, *more], "overrides": {"mongodb": {"members": 3}}}
+    twin = fleet.model_copy(update=three)
+    twin._roles = None
+    return twin
+
+
+def test_a_sets_members_go_one_by_one_and_the_primary_last(trio: Fleet) -> None:
+    turns = patchday.order(trio)
+    assert turns[-3:] == ["mongo", "mongo2", "mongo3"]
+    assert patchday.primary_last(turns, "mongo")[-3:] == ["mongo2", "mongo3", "mongo"]
+    assert patchday.primary_last(turns, None) == turns
+    assert patchday.order(trio, ["mongo2"]) == ["mongo2"]
+
+
+def test_nobody_waits_for_a_member_that_others_stand_in_for(trio: Fleet, fleet: Fleet) -> None:
+    assert patchday.in_set(trio, "mongo2") and not patchday.in_set(trio, "podcast")
+    assert not patchday.in_set(fleet, "mongo")
+    assert patchday.waiting(trio, "mongo", "podcast") == []
+    kernel = found(then_reboot=["the kernel"], boot=8.0)
+    assert patchday.effect_of(trio, "mongo", kernel) == "nothing"
+    assert patchday.interrupts(trio, "mongo", found(reboot=["the kernel"]))  # it hands over first
+    assert patchday.Day(trio, ["mongo"]).missing(["mongo"]) == []
 
 
 def found(**values: object) -> Patch:
