@@ -48,7 +48,11 @@ def app_of(context: Context, app: AppRole) -> dict[str, Any]:
 
 def directories_of(app: AppRole) -> list[dict[str, str]]:
     root = f"/srv/{app.name}"
-    made = [(root, "root", "0755"), (f"{root}/releases", "root", "0755"), (f"{root}/.cache", app.name, "0700")]
+    made = [
+        (root, "root", "0755"),
+        (f"{root}/releases", "root", "0755"),
+        (f"{root}/.cache", app.name, "0700"),
+    ]
     made += [(app.files.directory, app.name, "0755")] if app.files else []
     return [{"path": path, "owner": owner, "mode": mode} for path, owner, mode in made]
 
@@ -75,7 +79,12 @@ def database_of(context: Context, directory: Path) -> dict[str, Any] | None:
     write_private(directory / "keyfile", context.secret("mongodb/keyfile").reveal().strip() + "\n")
     users = [{"name": "admin", "database": "admin", "roles": ["root"], "secret": "mongodb/admin"}]
     users += [
-        {"name": app.name, "database": app.mongodb.database, "roles": ["readWrite"], "secret": f"mongodb/{app.name}"}
+        {
+            "name": app.name,
+            "database": app.mongodb.database,
+            "roles": ["readWrite"],
+            "secret": f"mongodb/{app.name}",
+        }
         for app in context.fleet.apps
         if app.mongodb
     ]
