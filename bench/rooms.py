@@ -57,7 +57,8 @@ def role_like(text: str, name: str, other: str) -> str:
     role = yaml.safe_load(text)
     role["domain"] = role["domain"].replace(name, other)
     role["aliases"] = [alias.replace(name, other) for alias in role.get("aliases", [])]
-    role["mongodb"] = {"database": other}
+    if "mongodb" in role:
+        role["mongodb"] = {"database": other}
     if "files" in role:
         role["files"]["directory"] = role["files"]["directory"].replace(name, other)
     return yaml.safe_dump(role, sort_keys=False)
