@@ -62,8 +62,9 @@ def files() -> Iterator[tuple[str, str]]:
 
 
 def snapshot() -> dict[str, dict[str, str]]:
-    enabled = (line.split()[:2] for line in lines("systemctl", "list-unit-files", "--no-legend", "--plain"))
-    active = (line.split()[:4] for line in lines("systemctl", "list-units", "--no-legend", "--plain"))
+    words = ("systemctl", "--no-legend", "--plain", "--type=service,socket,timer,path")
+    enabled = (line.split()[:2] for line in lines(*words, "list-unit-files"))
+    active = (line.split()[:4] for line in lines(*words, "list-units", "--state=active"))
     packages = (
         line.split(" ", 1) for line in lines("dpkg-query", "-W", "-f", "${Package} ${Version} ${Status}\n")
     )
@@ -74,12 +75,8 @@ def snapshot() -> dict[str, dict[str, str]]:
         "files": dict(files()),
         "packages": {name: rest for name, rest in packages},
         "packages asked for": manual,
-        "units enabled": {words[0]: words[1] for words in enabled if len(words) == 2},
-        "units active": {
-            words[0]: " ".join(words[2:])
-            for words in active
-            if words[0].endswith((".service", ".socket", ".timer", ".path"))
-        },
+        "units enabled": {found[0]: found[1] for found in enabled if len(found) == 2},
+        "units active": {found[0]: " ".join(found[2:]) for found in active},
         "accounts": {
             line.split(":")[0] + (":group" if line.count(":") == 3 else ""): line for line in accounts
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -24,15 +25,17 @@ SSH_ARGS = "-o ControlMaster=auto -o ControlPersist=60s"
 
 @dataclass(frozen=True)
 class Run:
-    """`changes` is how many operations or tasks changed a droplet; None where that is not said."""
+    """`cpu`: seconds of the client's processors. `changes`: how many operations or tasks changed a droplet;
+    None where that is not said."""
 
     seconds: float
+    cpu: float
     changes: int | None
 
 
-def timed(command: list[str], environment: Mapping[str, str], directory: Path) -> tuple[float, str]:
-    """Seconds and output of a command; ends the benchmark if it fails."""
-    start = time.monotonic()
+def timed(command: list[str], environment: Mapping[str, str], directory: Path) -> tuple[float, float, str]:
+    """Seconds, seconds of processors, and output of a command; ends the benchmark if it fails."""
+    start, before = time.monotonic(), worked()
     done = subprocess.run(
         command,
         cwd=directory,
@@ -42,12 +45,18 @@ def timed(command: list[str], environment: Mapping[str, str], directory: Path) -
         text=True,
         check=False,
     )
-    seconds = time.monotonic() - start
+    seconds, cpu = time.monotonic() - start, worked() - before
     if done.returncode:
         raise SystemExit(
             f"{' '.join(command)} ended {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         )
-    return seconds, done.stdout + done.stderr
+    return seconds, cpu, done.stdout + done.stderr
+
+
+def worked() -> float:
+    """Seconds that this process's children have kept processors busy."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def proxy(delay: int) -> str:
@@ -81,8 +90,8 @@ class Smallfleet(Way):
             config.write_text(f"Host *\n  ProxyCommand {proxy(delay)}\n")
             command += ["--data", f"ssh_config_file={config}"]
         environment = {**self.environment(wire), "SMALLFLEET_CONNECTOR": self.connector}
-        seconds, output = timed(command, environment, self.rooms.directory)
-        return Run(seconds, None if dry else changes_in_table(output))
+        seconds, cpu, output = timed(command, environment, self.rooms.directory)
+        return Run(seconds, cpu, None if dry else changes_in_table(output))
 
 
 class Pyinfra(Smallfleet):
@@ -119,13 +128,13 @@ class Ansible(Way):
                 "ANSIBLE_STRATEGY_PLUGINS": str(strategies()),
             }
             try:
-                seconds, output = timed(self.command(), environment, self.rooms.directory)
+                seconds, cpu, output = timed(self.command(), environment, self.rooms.directory)
             finally:
                 for socket in Path(kept).iterdir():
                     words = ["ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", "droplet"]
                     with suppress(OSError):
                         subprocess.run(words, capture_output=True, check=False)
-        return Run(seconds, changes_in_recap(output))
+        return Run(seconds, cpu, changes_in_recap(output))
 
 
 class Mitogen(Ansible):
@@ -146,11 +155,11 @@ class Floor(Way):
             options.append(f"ProxyCommand={proxy(delay)}")
         words = ["ssh", "-F", "none", "-i", str(self.fleet.ssh_key)]
         words += [word for option in options for word in ("-o", option)]
-        start = time.monotonic()
+        start, before = time.monotonic(), worked()
         running = [subprocess.Popen([*words, f"root@{at}", "true"]) for at in self.addresses]
         if any([one.wait() for one in running]):
             raise SystemExit("ssh true failed")
-        return Run(time.monotonic() - start, None)
+        return Run(time.monotonic() - start, worked() - before, None)
 
 
 WAYS: dict[str, type[Way]] = {

@@ -50,10 +50,26 @@ def test_changes_are_read_from_what_pyinfra_and_ansible_print() -> None:
 
 
 def test_what_differs_needs_a_reason() -> None:
-    one = {"mongo": {"files": {"/etc/machine-id": "a", "/etc/mongod.conf": "a", "/etc/x": "same"}}}
-    other = {"mongo": {"files": {"/etc/machine-id": "b", "/etc/mongod.conf": "b", "/etc/x": "same"}}}
-    assert len(differences(one, other)) == 2
-    assert unexplained(differences(one, other)) == ["mongo: files: /etc/mongod.conf: a | b"]
+    one = {
+        "/etc/machine-id": "a root root 444",
+        "/etc/smallfleet/apps/podcast.env": "a root root 400",
+        "/etc/mongod.conf": "a root root 644",
+        "/etc/x": "same",
+        "/srv/podcast/releases/20261126-141633-4fce2778/wsgi.py": "a root root 644",
+    }
+    other = {
+        "/etc/machine-id": "b root root 444",
+        "/etc/smallfleet/apps/podcast.env": "b root root 404",  # its content may differ, its mode may not
+        "/etc/mongod.conf": "b root root 644",
+        "/etc/x": "same",
+        "/srv/podcast/releases/20261126-143357-4fce2778/wsgi.py": "a root root 644",
+    }
+    found = differences({"mongo": {"files": one}}, {"mongo": {"files": other}})
+    assert len(found) == 3
+    assert unexplained(found) == [
+        "mongo: files: /etc/mongod.conf: a root root 644 | b root root 644",
+        "mongo: files: /etc/smallfleet/apps/podcast.env: a root root 400 | b root root 404",
+    ]
 
 
 def figures(path: Path) -> Results:
