@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 from bench.results import Figure, Results
@@ -74,7 +75,7 @@ def wires(results: Results) -> str:
                     f"{wire['turns']:.0f}",
                     f"{wire['out'] / 1024:.0f}",
                     f"{wire['in'] / 1024:.0f}",
-                    f"{wire['cpu']:.1f}",
+                    f"{statistics.median(figure.cpu):.1f}" if figure.cpu else "",
                 ]
             )
     if not rows:

@@ -12,13 +12,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.ways import Run
+
 
 @dataclass
 class Figure:
-    """What was measured of one way. `seconds` are the runs; `wire` is per droplet, `cpu` the client's.
+    """What was measured of one way. `seconds` are the runs, `cpu` those of the client's processors in each.
 
     `row`: "dry", "nothing" (to change), "template" (one changed), "first" (from nothing). `delay`: ms added
-    to the round trip. `load`: the machine's before the first run, of one minute.
+    to the round trip. `wire`, per droplet: turns (round trips), out, in (bytes). `load`: the machine's before
+    the first run, of one minute.
     """
 
     droplets: int
@@ -26,13 +29,18 @@ class Figure:
     delay: int
     way: str
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     changes: list[int | None] = field(default_factory=list)
-    wire: dict[str, float] = field(
-        default_factory=dict
-    )  # turns (round trips), out, in (bytes), cpu (seconds)
+    wire: dict[str, float] = field(default_factory=dict)
     load: float = 0.0
     machine: str = ""
     date: str = ""
+
+    def add(self, run: Run) -> None:
+        """One more run."""
+        self.seconds.append(round(run.seconds, 3))
+        self.cpu.append(round(run.cpu, 2))
+        self.changes.append(run.changes)
 
     @property
     def key(self) -> tuple[int, str, int, str]:

@@ -4,7 +4,7 @@ with pipelining, Ansible with Mitogen, and `ssh true` in parallel as the floor. 
     python -m bench.run                           eight droplets, nothing to change
     python -m bench.run --rows nothing template --runs 5 --delays 0 50 150 --droplets 8 16 32 64
     python -m bench.run --rows first --runs 1     from nothing, in a fresh lab for each way
-    python -m bench.run --rows wire               round trips, bytes, and the client's work
+    python -m bench.run --rows wire               round trips and bytes
     python -m bench.run --page                    only writes the page and the picture anew
 
 For each number of droplets it makes a lab of its own (bench8, …), provisions it with smallfleet, and takes it
@@ -72,8 +72,7 @@ def measure(row: str, delay: int, wanted: argparse.Namespace, ways: dict[str, Wa
             counted = " (not counted)" if number < 0 else ""
             say(f"{rooms.count} droplets, {row}, {delay} ms, {name}: {run.seconds:.2f} s{changes}{counted}")
             if number >= 0:
-                figures[name].seconds.append(round(run.seconds, 3))
-                figures[name].changes.append(run.changes)
+                figures[name].add(run)
                 results.put(figures[name])
     if row == "template":
         rooms.change_back()
@@ -81,7 +80,7 @@ def measure(row: str, delay: int, wanted: argparse.Namespace, ways: dict[str, Wa
 
 
 def wire(name: str, way: Way, rooms: Rooms, results: Results) -> None:
-    """Round trips and bytes per droplet of all that passes between client and sshd; the client's own work."""
+    """Round trips and bytes per droplet, of all that passes between client and sshd."""
     path = rooms.directory / f"wire-{name}"
     check("wire", way.title, way.run(0, wire=path))
     end = time.monotonic() + 10  # the proxies write when the client is gone
@@ -89,13 +88,9 @@ def wire(name: str, way: Way, rooms: Rooms, results: Results) -> None:
         if time.monotonic() > end:
             raise SystemExit(f"{name}: of {rooms.count} proxies {len(said)} have said what passed")
         time.sleep(0.1)
-    before = os.times()
-    way.run(0)
-    after = os.times()
-    work = after.children_user + after.children_system - before.children_user - before.children_system
     counted = {key: sum(json.loads(one)[key] for one in said) / rooms.count for key in ("turns", "out", "in")}
     figure = results.figure(rooms.count, "nothing", 0, name) or Figure(rooms.count, "nothing", 0, name)
-    figure.wire = {**counted, "cpu": round(work, 2)}
+    figure.wire = counted
     say(f"{rooms.count} droplets, wire, {name}: {figure.wire}")
     results.put(figure)
 
@@ -143,8 +138,7 @@ def first(count: int, wanted: argparse.Namespace, results: Results) -> None:
             check("first", name, run)
             figure = results.figure(count, "first", 0, name) if number else None
             figure = figure or results.begin(count, "first", 0, name)
-            figure.seconds.append(round(run.seconds, 1))
-            figure.changes.append(run.changes)
+            figure.add(run)
             say(f"{count} droplets, first, {name}: {run.seconds:.1f} s, {run.changes} changes")
             results.put(figure)
 
