@@ -1,10 +1,16 @@
-"""How long the site deploy takes, side by side: smallfleet's connector, pyinfra's own SSH, and `ssh true`.
+"""How long the site deploy takes, side by side on the same droplets: smallfleet, pyinfra's own SSH, Ansible
+with pipelining, Ansible with Mitogen, and `ssh true` in parallel as the floor. As root, in the venv:
 
-    fleet lab up && pyinfra inventory/lab.py deploys/site.py -y       # the droplets, provisioned
-    python bench/run.py inventory/lab.py --runs 5 --delays 0 50 150 --output docs/speed.md
+    python -m bench.run                           eight droplets, nothing to change
+    python -m bench.run --rows nothing template --runs 5 --delays 0 50 150 --droplets 8 16 32 64
+    python -m bench.run --rows first --runs 1     from nothing, in a fresh lab for each way
+    python -m bench.run --rows wire               round trips and bytes
+    python -m bench.run --page                    only writes the page and the picture anew
 
-The ways are run in turn, so that what else the machine does meets all of them. Nothing is changed but, for
-one row, a comment in a copy of NGINX's template. Figures: the median, and the least and the most.
+For each number of droplets it makes a lab of its own (bench8, …), provisions it with smallfleet, and takes it
+down in the end unless --keep is given; one that is there is used. The ways are run in turn, so that what else
+the machine does meets all of them. A run that changes what it should not, or nothing where it should, ends
+it all. Figures are merged into docs/speed.json, from which the page docs/speed.md and its picture are made.
 """
 
 from __future__ import annotations
@@ -12,196 +18,156 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
-BIN = Path(sys.executable).parent
-WAYS = {"smallfleet": "fast", "pyinfra's SSH": "plain"}
-FLOOR = "`ssh true`, in parallel"
+from bench import page, picture
+from bench.results import Figure, Results
+from bench.rooms import PROJECT, Rooms
+from bench.ways import WAYS, Run, Way
+
+ROWS = ("dry", "nothing", "template", "first", "wire")
 
 
-class Bench:
-    """A copy of the owner's rooms, from which all runs are started."""
-
-    def __init__(self, inventory: str, directory: Path) -> None:
-        self.inventory, self.directory = inventory, directory
-        for room in ("inventory", "roles", "templates", "deploys"):
-            shutil.copytree(PROJECT / room, directory / room)
-        if not (directory / inventory).exists():
-            shutil.copy(inventory, directory / "inventory" / Path(inventory).name)
-            self.inventory = f"inventory/{Path(inventory).name}"
-        sys.path.insert(0, str(PROJECT))
-        os.chdir(directory)
-        from smallfleet.cloud.client import Client
-        from smallfleet.cloud.survey import address, survey
-        from smallfleet.inventory import load_inventory
-
-        self.fleet = load_inventory(directory / self.inventory)
-        found = survey(Client(self.fleet.end_point, self.fleet.token()), self.fleet)
-        self.addresses = [str(address(droplet, "public")) for droplet in found.droplets.values()]
-        self.template = directory / "templates/nginx/site.conf.j2"
-        self.text, self.changes = self.template.read_text(), 0
-
-    def proxy(self, delay: int) -> str:
-        return f"{sys.executable} {PROJECT / 'bench/delay.py'} {delay} %h %p"
-
-    def pyinfra(self, way: str, words: list[str], delay: int, wire: Path | None = None) -> float:
-        """Seconds of one run of the site deploy."""
-        environment = {
-            **os.environ,
-            "SMALLFLEET_CONNECTOR": WAYS[way],
-            "XDG_CACHE_HOME": str(self.directory / "cache"),
-            "PYINFRA_PROGRESS": "off",
-        }
-        command = [str(BIN / "pyinfra"), self.inventory, "deploys/site.py", *words]
-        if delay or wire:
-            config = self.directory / f"ssh-{delay}"
-            config.write_text(f"Host *\n  ProxyCommand {self.proxy(delay)}\n")
-            command += ["--data", f"ssh_config_file={config}"]
-            environment["SMALLFLEET_BENCH_WIRE"] = str(wire or "")
-        return timed(command, environment)
-
-    def floor(self, delay: int) -> float:
-        """Seconds until `ssh HOST true` has ended on all droplets, started at once."""
-        options = [f"UserKnownHostsFile={self.fleet.known_hosts}", "BatchMode=yes", "ControlPath=none"]
-        if delay:
-            options.append(f"ProxyCommand={self.proxy(delay)}")
-        words = ["ssh", "-F", "none", "-i", str(self.fleet.ssh_key)]
-        words += [word for option in options for word in ("-o", option)]
-        start = time.monotonic()
-        running = [subprocess.Popen([*words, f"root@{at}", "true"]) for at in self.addresses]
-        if any(one.wait() for one in running):
-            raise SystemExit("ssh true failed")
-        return time.monotonic() - start
-
-    def change(self) -> None:
-        self.changes += 1
-        self.template.write_text(f"{self.text}# {self.changes}\n")
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def timed(command: list[str], environment: dict[str, str]) -> float:
-    start = time.monotonic()
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended {done.returncode}\n{done.stderr[-4000:]}")
-    return time.monotonic() - start
+def check(row: str, way: str, run: Run) -> None:
+    """Ends the benchmark where a run has not done what its row is about."""
+    if run.changes is None:
+        return
+    if row in ("nothing", "wire") and run.changes:
+        raise SystemExit(f"{way}: {run.changes} changes where there was nothing to change")
+    if row in ("template", "first") and not run.changes:
+        raise SystemExit(f"{way}: no change where there was something to change")
 
 
-def row(name: str, runs: int, works: Mapping[str, Callable[[], float]]) -> list[str]:
-    """Run the works in turn, `runs` times after one that is not counted; the cells of a table's row."""
-    times: dict[str, list[float]] = {way: [] for way in works}
-    for number in range(runs + 1):
-        for way, work in works.items():
-            seconds = work()
-            print(f"{name}, {way}: {seconds:.2f} s{'' if number else ' (not counted)'}", file=sys.stderr)
-            if number:
-                times[way].append(seconds)
-    return [name, *(f"{statistics.median(t):.2f} ({min(t):.2f} to {max(t):.2f})" for t in times.values())]
+def once(row: str, way: Way, rooms: Rooms, delay: int) -> Run:
+    """One run of a row that is measured on provisioned droplets."""
+    if row == "template":
+        rooms.change()
+    run = way.run(delay, dry=row == "dry")
+    check(row, way.title, run)
+    return run
 
 
-def wire(bench: Bench, way: str, words: list[str]) -> list[str]:
-    """Round trips and bytes per droplet, of all between client and sshd; the client's own work."""
-    path = bench.directory / "wire"
-    path.unlink(missing_ok=True)
-    bench.pyinfra(way, words, 0, path)
-    before = os.times()
-    bench.pyinfra(way, words, 0)
-    after = os.times()
-    work = after.children_user + after.children_system - before.children_user - before.children_system
-    end = time.monotonic() + 10  # the proxies write when the client is gone
-    while len(said := path.read_text().splitlines() if path.exists() else []) < len(bench.addresses):
-        if time.monotonic() > end:
-            raise SystemExit("the proxies said nothing")
-        time.sleep(0.1)
-    per = {
-        key: sum(json.loads(one)[key] for one in said) / len(bench.addresses)
-        for key in ("turns", "out", "in")
+def measure(row: str, delay: int, wanted: argparse.Namespace, ways: dict[str, Way], results: Results) -> None:
+    """Run the ways in turn, as often as is wanted, after the runs that are not counted."""
+    rooms = ways["smallfleet"].rooms
+    taken = {
+        name: way
+        for name, way in ways.items()
+        if name in wanted.ways
+        and (row != "dry" or way.dry or name == "floor")
+        and (row != "template" or name != "floor")
     }
-    return [way, f"{per['turns']:.0f}", f"{per['out'] / 1024:.0f}", f"{per['in'] / 1024:.0f}", f"{work:.2f}"]
+    figures = {name: results.begin(rooms.count, row, delay, name) for name in taken}
+    for number in range(-wanted.warm, wanted.runs):
+        for name, way in taken.items():
+            run = once(row, way, rooms, delay)
+            changes = "" if run.changes is None else f", {run.changes} changes"
+            counted = " (not counted)" if number < 0 else ""
+            say(f"{rooms.count} droplets, {row}, {delay} ms, {name}: {run.seconds:.2f} s{changes}{counted}")
+            if number >= 0:
+                figures[name].add(run)
+                results.put(figures[name])
+    if row == "template":
+        rooms.change_back()
+        ways["smallfleet"].run(0)
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+def wire(name: str, way: Way, rooms: Rooms, results: Results) -> None:
+    """Round trips and bytes per droplet, of all that passes between client and sshd."""
+    path = rooms.directory / f"wire-{name}"
+    check("wire", way.title, way.run(0, wire=path))
+    end = time.monotonic() + 10  # the proxies write when the client is gone
+    while len(said := path.read_text().splitlines() if path.exists() else []) < rooms.count:
+        if time.monotonic() > end:
+            raise SystemExit(f"{name}: of {rooms.count} proxies {len(said)} have said what passed")
+        time.sleep(0.1)
+    counted = {key: sum(json.loads(one)[key] for one in said) / rooms.count for key in ("turns", "out", "in")}
+    figure = results.figure(rooms.count, "nothing", 0, name) or Figure(rooms.count, "nothing", 0, name)
+    figure.wire = counted
+    say(f"{rooms.count} droplets, wire, {name}: {figure.wire}")
+    results.put(figure)
 
 
-def machine(load: float) -> str:
-    """What the figures were measured on."""
-    cpu = next(
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    )
-    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
-    ssh = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False).stderr.split(",")[0]
-    return (
-        f"{os.cpu_count()} processors ({cpu}), {memory:.0f} GiB of memory, Linux {platform.release()}, "
-        f"Python {platform.python_version()}, pyinfra {version('pyinfra')}, {ssh}. The droplets are the "
-        f"lab's, on the same machine, and share its processors. Its load before the first run was {load:.1f}"
-        + (": busy with other things, so that the figures are too high, and spread." if load > 0.7 else ".")
-    )
+def provisioned(count: int, wanted: argparse.Namespace, results: Results) -> None:
+    """All rows but "first", on one fleet."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        rooms = Rooms(Path(directory), count, wanted.lab or f"bench{count}")
+        try:
+            rooms.up()
+            fleet = rooms.fleet()
+            # It provisions and puts the template back, whether it is measured or not.
+            ways = {name: WAYS[name](rooms, fleet) for name in WAYS if name in ("smallfleet", *wanted.ways)}
+            say(f"{count} droplets: smallfleet provisions them")
+            ways["smallfleet"].run(0)
+            ways["smallfleet"].run(0)  # what it has learned of a new droplet is not what it asks an old one
+            for row in wanted.rows:
+                if row == "wire":
+                    for name in wanted.ways:
+                        if name != "floor":
+                            wire(name, ways[name], rooms, results)
+                elif row != "first":
+                    for delay in wanted.delays:
+                        measure(row, delay, wanted, ways, results)
+        finally:
+            os.chdir(PROJECT)
+            if not wanted.keep:
+                rooms.down()
+
+
+def first(count: int, wanted: argparse.Namespace, results: Results) -> None:
+    """From droplets that have nothing to the sites, a fresh lab for each way and run."""
+    for number in range(wanted.runs):
+        for name in wanted.ways:
+            if name == "floor":
+                continue
+            with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+                rooms = Rooms(Path(directory), count, f"bench{count}-{name}")
+                try:
+                    rooms.up()
+                    run = WAYS[name](rooms, rooms.fleet()).run(0)
+                finally:
+                    os.chdir(PROJECT)
+                    rooms.down()
+            check("first", name, run)
+            figure = results.figure(count, "first", 0, name) if number else None
+            figure = figure or results.begin(count, "first", 0, name)
+            figure.add(run)
+            say(f"{count} droplets, first, {name}: {run.seconds:.1f} s, {run.changes} changes")
+            results.put(figure)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("inventory")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=["nothing"], help=", ".join(ROWS))
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help=", ".join(WAYS))
+    parser.add_argument("--droplets", type=int, nargs="+", default=[8])
+    parser.add_argument("--delays", type=int, nargs="+", default=[0], help="ms added to the round trip")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument(
-        "--delays", type=int, nargs="*", default=[0], help="milliseconds added to the round trip"
-    )
-    parser.add_argument("--output", type=Path, help="where to write the tables; else they are printed")
+    parser.add_argument("--warm", type=int, default=1, help="runs before them that are not counted")
+    parser.add_argument("--lab", help="the lab's name, in place of benchN")
+    parser.add_argument("--keep", action="store_true", help="leave the lab up, for the next measurement")
+    parser.add_argument("--results", type=Path, default=PROJECT / "docs/speed.json")
+    parser.add_argument("--page", action="store_true", help="measure nothing")
     wanted = parser.parse_args()
-    output = wanted.output.resolve() if wanted.output else None
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as directory:
-        bench = Bench(wanted.inventory, Path(directory))
-
-        def changed(way: str, delay: int) -> float:
-            bench.change()
-            return bench.pyinfra(way, ["-y"], delay)
-
-        rows = []
-        for delay in wanted.delays:
-            late = f", {delay} ms round trip added" if delay else ""
-            for name, words in (
-                ("nothing to change, `--dry`", ["--dry"]),
-                ("nothing to change, `-y`", ["-y"]),
-            ):
-                works = {way: partial(bench.pyinfra, way, words, delay) for way in WAYS}
-                rows.append(row(name + late, wanted.runs, {**works, FLOOR: partial(bench.floor, delay)}))
-            works = {way: partial(changed, way, delay) for way in WAYS}
-            rows.append([*row(f"one template changed, `-y`{late}", wanted.runs, works), ""])
-        bench.template.write_text(bench.text)
-        bench.pyinfra("smallfleet", ["-y"], 0)  # as it was
-        wires = [[f"`{words}`", *wire(bench, way, [words])] for words in ("--dry", "-y") for way in WAYS]
-        droplets = len(bench.addresses)
-    text = f"""# Speed
-
-Written by `bench/run.py`. The site deploy on {droplets} provisioned droplets, in seconds: the median of
-{wanted.runs} runs, and the least and the most. The ways are run in turn.
-
-{machine(load)}
-
-{table(["", *WAYS, FLOOR], rows)}
-What passes between the client and each droplet's sshd, logging in included:
-
-{table(["", "", "round trips", "KiB out", "KiB in", "the client's processor, s"], wires)}"""
-    if output:
-        output.write_text(text)
-    else:
-        print(text)
+    results = Results(wanted.results.resolve())
+    try:
+        for count in [] if wanted.page else wanted.droplets:
+            if set(wanted.rows) - {"first"}:
+                provisioned(count, wanted, results)
+            if "first" in wanted.rows:
+                first(count, wanted, results)
+    finally:
+        if results.figures:
+            name = results.path.stem
+            page.write(results, results.path.with_suffix(".md"))
+            picture.write(results, results.path.parent / f"pictures/{name}.svg")
 
 
 if __name__ == "__main__":

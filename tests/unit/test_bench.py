@@ -1,0 +1,117 @@
+"""The benchmark's own logic: fleets of any size, what is read from the tools' output, figures and picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from bench import page, picture
+from bench.differences import differences, unexplained
+from bench.results import Results
+from bench.rooms import PROJECT, apps_of, role_like
+from bench.ways import changes_in_recap, changes_in_table
+
+
+def test_more_droplets_are_more_of_the_same_apps() -> None:
+    assert apps_of(2) == ["podcast"]
+    assert apps_of(8) == ["podcast", "courses", "bytes", "api", "search", "video", "media"]
+    assert len(set(apps_of(64))) == 63
+    assert apps_of(16)[7:] == [f"{app}2" for app in apps_of(8)] + ["podcast3"]
+
+
+def test_a_role_of_the_same_app_has_its_own_domain_database_and_files() -> None:
+    video = yaml.safe_load(role_like((PROJECT / "roles/video.yml").read_text(), "video", "video2"))
+    assert video["domain"] == "video2.{domain}"
+    assert video["mongodb"] == {"database": "video2"}
+    assert video["files"]["directory"] == "/srv/video2/files"
+    assert video["app"]["module"] == "video:application"
+    podcast = yaml.safe_load(role_like((PROJECT / "roles/podcast.yml").read_text(), "podcast", "podcast2"))
+    assert podcast["aliases"] == ["www.podcast2.{domain}"]
+
+
+TABLE = """
+    Operation      Hosts   Success   Error   No Change
+    NGINX: sites   2       1         -       1
+    Grand total    163     {}         -       162
+"""
+
+
+def test_changes_are_read_from_what_pyinfra_and_ansible_print() -> None:
+    assert changes_in_table(TABLE.format("-")) == 0
+    assert changes_in_table(TABLE.format("3")) == 3
+    with pytest.raises(SystemExit, match="has not said"):
+        changes_in_table("nothing of the kind")
+    recap = "podcast : ok=60 changed=2 unreachable=0\nmongo : ok=40 changed=1 unreachable=0\n"
+    assert changes_in_recap(recap) == 3
+
+
+def test_what_differs_needs_a_reason() -> None:
+    one = {
+        "/etc/machine-id": "a root root 444",
+        "/etc/smallfleet/apps/podcast.env": "a root root 400",
+        "/etc/mongod.conf": "a root root 644",
+        "/etc/x": "same",
+        "/srv/podcast/releases/20261126-141633-4fce2778/wsgi.py": "a root root 644",
+    }
+    other = {
+        "/etc/machine-id": "b root root 444",
+        "/etc/smallfleet/apps/podcast.env": "b root root 404",  # its content may differ, its mode may not
+        "/etc/mongod.conf": "b root root 644",
+        "/etc/x": "same",
+        "/srv/podcast/releases/20261126-143357-4fce2778/wsgi.py": "a root root 644",
+    }
+    found = differences({"mongo": {"files": one}}, {"mongo": {"files": other}})
+    assert len(found) == 3
+    assert unexplained(found) == [
+        "mongo: files: /etc/mongod.conf: a root root 644 | b root root 644",
+        "mongo: files: /etc/smallfleet/apps/podcast.env: a root root 400 | b root root 404",
+    ]
+
+
+def figures(path: Path) -> Results:
+    """Of eight droplets: 50 times faster than Ansible, 2.4 times the floor."""
+    results = Results(path)
+    for way, seconds in {
+        "smallfleet": 1.2,
+        "pyinfra": 9.0,
+        "ansible": 60.0,
+        "mitogen": 13.0,
+        "floor": 0.5,
+    }.items():
+        figure = results.begin(8, "nothing", 0, way)
+        figure.seconds, figure.changes = [seconds, seconds * 1.1, seconds * 0.9], [0, 0, 0]
+        results.put(figure)
+    return results
+
+
+def test_figures_are_merged_by_what_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "speed.json"
+    figures(path)
+    again = Results(path)
+    figure = again.begin(8, "nothing", 0, "ansible")
+    figure.seconds = [50.0]
+    again.put(figure)
+    kept = {(one["way"], tuple(one["seconds"])) for one in json.loads(path.read_text())["figures"]}
+    assert ("ansible", (50.0,)) in kept and ("floor", (0.5, 0.55, 0.45)) in kept
+    assert len(kept) == 5
+
+
+def test_the_page_says_what_was_reached_and_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
+    results = figures(tmp_path / "speed.json")
+    target = tmp_path / "speed.md"
+    target.write_text(f"old\n{page.BY_HAND}\n\nWhere the rest goes.\n")
+    page.write(results, target)
+    text = target.read_text()
+    assert "| nothing to change | 3 | 1.20 (1.08 to 1.32) |" in text
+    assert "| nothing to change: faster than Ansible | 40 times | 50.0 times | yes |" in text
+    assert "| 2.5 | 2.4 | yes |" in text
+    assert text.endswith("Where the rest goes.\n") and "old" not in text
+
+
+def test_the_picture_has_a_bar_for_each_way(tmp_path: Path) -> None:
+    drawn = ElementTree.fromstring(picture.draw(figures(tmp_path / "speed.json")))
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}rect")) == 6  # the background too
