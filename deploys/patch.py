@@ -7,8 +7,9 @@ pyinfra inventory/prod.py deploys/patch.py            shows what it will do, ask
     --data reboot=180            seconds that a droplet may take to come back
     --data maintenance=300       seconds after which a site leaves maintenance by itself, whatever happens
 
-What others need goes last, with their sites in maintenance meanwhile. Whatever fails ends the day there;
-the next run goes on from what it finds.
+What others need goes last, with their sites in maintenance meanwhile. A droplet that shares its sites with
+others behind an edge gets no requests in its turn. Whatever fails ends the day there; the next run goes on
+from what it finds.
 """
 
 from pyinfra import host, state
@@ -17,7 +18,7 @@ from smallfleet import patchday
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
 from smallfleet.facts.patch import PatchPlan
-from smallfleet.operations import maintenance, patch
+from smallfleet.operations import edge, maintenance, patch
 
 fleet = Context.of(host).fleet
 security_only = bool(host.data.get("security_only"))
@@ -41,7 +42,7 @@ def goes_on() -> bool:
     return not state.failed_hosts
 
 
-sites_here = [(app.domain, app.app.health) for app in patchday.sites_of(fleet, host.name)]
+sites_here = [(app.domain, app.app.health) for app in patchday.answered_by(fleet, host.name) if app.app]
 services_here = patchday.services_of(fleet, host.name)
 
 if host.name in day.turns:
@@ -52,12 +53,30 @@ if host.name in day.turns:
         name="All works before it begins", sites=sites_here, services=services_here, seconds=30, _if=goes_on
     )
 
+if host.name in [patchday.edge_for(fleet, turn) for turn in day.turns]:
+    edge.back(
+        name="What a day that was cut off left without requests gets them", droplets=day.turns, _if=goes_on
+    )
+
 for turn in host.loop(day.turns):
     mine = host.name == turn
     sites = patchday.waiting(fleet, turn, host.name)
+    front = patchday.edge_for(fleet, turn)
+
+    def touches(turn: str = turn) -> bool:
+        return goes_on() and day.touches(turn)
 
     if mine:
         patch.comes_back(name=f"{turn} would come back from a reboot", _if=goes_on)
+    if front and (mine or host.name == front):
+        # For as long as a slow day may be; that it ends by itself is for a client that dies.
+        edge.away(
+            name=f"{turn}: its requests go to the others",
+            droplet=turn if host.name == front else None,
+            seconds=1800,
+            _if=touches,
+        )
+    if mine:
         patch.installed(
             name=f"{turn}: install",
             plan=day.plans[turn],
@@ -101,4 +120,8 @@ for turn in host.loop(day.turns):
             sites=sites_here if mine else [],
             services=services_here if mine else [],
             _if=goes_on,
+        )
+    if front and (mine or host.name == front):
+        edge.back(
+            name=f"{turn}: it gets requests again", droplets=[turn] if host.name == front else [], _if=goes_on
         )

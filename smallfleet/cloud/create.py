@@ -93,9 +93,7 @@ def carry_out(client: Client, fleet: Fleet, found: Survey, todo: Plan, say: Say)
         say(f"domain {domain}")
 
     def record(name: str) -> None:
-        names = todo.records[name]
-        _point(client, zone_of(fleet, name), name, [address(droplets[d], "public") or "" for d in names])
-        say(f"DNS {name} -> {', '.join(names)}")
+        point(client, fleet, name, [droplets[d] for d in todo.records[name]], say)
 
     together(record, todo.records, lambda name: name)
     return droplets
@@ -162,6 +160,12 @@ def _settle(client: Client, fleet: Fleet, droplet: Json, say: Say) -> Json:
                 f"{name}: not active after {ACTIVE_SECONDS:.0f} s (droplet {id}). Run again later."
             )
         time.sleep(0.5 if "127.0.0.1" in client.end_point else 3)
+
+
+def point(client: Client, fleet: Fleet, name: str, droplets: list[Json], say: Say) -> None:
+    """Make the DNS name lead to these droplets and nowhere else."""
+    _point(client, zone_of(fleet, name), name, [address(droplet, "public") or "" for droplet in droplets])
+    say(f"DNS {name} -> {', '.join(droplet['name'] for droplet in droplets)}")
 
 
 def _point(client: Client, zone: str, name: str, addresses: list[str]) -> None:

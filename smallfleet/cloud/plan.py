@@ -60,6 +60,7 @@ class Plan:
     droplets: list[Droplet] = field(default_factory=list)
     domains: list[str] = field(default_factory=list)
     records: dict[str, list[str]] = field(default_factory=dict)  # DNS name: droplets it is to point at
+    moves: dict[str, list[str]] = field(default_factory=dict)  # the same, once the droplets serve the site
     strangers: list[str] = field(default_factory=list)
     prices: dict[str, float] = field(default_factory=dict)
 
@@ -98,19 +99,46 @@ class Plan:
             table.add_row("domain", domain, "", "")
         for name, droplets in self.records.items():
             table.add_row("DNS A", name, f"-> {', '.join(droplets)}", "")
+        for name, droplets in self.moves.items():
+            table.add_row("DNS A", name, f"-> {', '.join(droplets)}, when the site answers there", "")
         table.add_section()
         table.add_row("total", "", f"{len(self.droplets)} droplets", f"{self.total:.2f}")
         return table
 
 
 def wanted_records(fleet: Fleet) -> dict[str, list[str]]:
-    """{DNS name: the droplets that carry its app}."""
+    """{DNS name: the droplets that carry its app, or the edge in front of them}."""
+    homes = {
+        app.name: [front] if (front := fleet.front_of(app)) else fleet.droplets_of(app.name)
+        for app in fleet.apps
+    }
     return {
-        name: [droplet.name for droplet in fleet.droplets_of(app.name)]
+        name: [droplet.name for droplet in homes[app.name]]
         for app in fleet.apps
         for name in (app.domain, *app.aliases)
-        if fleet.droplets_of(app.name)
+        if homes[app.name]
     }
+
+
+def names_now(fleet: Fleet, found: Survey) -> dict[str, list[str]]:
+    """{DNS name of a site: the IPv4 addresses that it has}."""
+    return {
+        name: [r["data"] for r in own_records(found.records.get(zone) or [], name, zone) if r["type"] == "A"]
+        for app in fleet.apps
+        for name in (app.domain, *app.aliases)
+        if (zone := zone_of(fleet, name))
+    }
+
+
+def _can_wait(fleet: Fleet, found: Survey, name: str, now: list[tuple[str, str]]) -> bool:
+    """Whether the site is served where its name leads now, and is to move to an edge, or away from one."""
+    app = next(app for app in fleet.apps if name in (app.domain, *app.aliases))
+    homes = [droplet.name for droplet in fleet.droplets_of(app.name)]
+    there = [*found.droplets.values(), *found.strangers]
+    edges = {address(d, "public") for d in there if f"{fleet_tag(fleet)}:edge" in d["tags"]}
+    serving = edges | {address(d, "public") for d in there if d["name"] in homes}
+    led = {data for kind, data in now if kind == "A"}
+    return bool(now) and led <= serving and bool(fleet.front_of(app) or led & edges)
 
 
 def relative(name: str, zone: str) -> str:
@@ -167,5 +195,6 @@ def plan(fleet: Fleet, found: Survey, limit: set[str] | None = None) -> Plan:
             ("A", address(found.droplets[d], "public") or "") for d in droplets if d in found.droplets
         )
         if len(right) < len(droplets) or now != right:
-            todo.records[name] = droplets
+            later = _can_wait(fleet, found, name, now)
+            (todo.moves if later else todo.records)[name] = droplets
     return todo

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from smallfleet.cloud import claim
 from smallfleet.cloud.client import Client
-from smallfleet.cloud.create import carry_out, together
+from smallfleet.cloud.create import carry_out, point, together
 from smallfleet.cloud.hostkeys import pin, pinned, wait_for_key
-from smallfleet.cloud.plan import Plan, plan
+from smallfleet.cloud.plan import Plan, names_now, plan
 from smallfleet.cloud.survey import Json, Survey, address, survey
 from smallfleet.errors import FleetError
 from smallfleet.model.fleet import Fleet
@@ -64,6 +64,21 @@ class Run:
             }
             for droplet in self.fleet.droplets
         }
+
+    def names(self) -> dict[str, list[str]]:
+        """{DNS name of a site: the addresses that it had when the run began}."""
+        return names_now(self.fleet, self.account[0]) if self.account else {}
+
+    def moves(self, droplet: str) -> list[str]:
+        """The DNS names that are to lead to `droplet`, first of all, once it serves their sites."""
+        moves = self.account[1].moves if self.account else {}
+        return [name for name, droplets in moves.items() if droplets[0] == droplet]
+
+    def move(self, name: str) -> None:
+        """Have a DNS name lead to where it is to lead."""
+        assert self.account is not None and self._droplets is not None
+        wanted = [self._droplets[droplet] for droplet in self.account[1].moves[name]]
+        point(Client(self.fleet.end_point, self.fleet.token()), self.fleet, name, wanted, self._console.print)
 
     def _complete(self, limit: set[str]) -> dict[str, Json]:
         """The fleet's droplets, after what is missing was shown, agreed to and created."""

@@ -19,7 +19,8 @@ from pydantic import (
 )
 
 from smallfleet.errors import FleetError
-from smallfleet.model.roles import AppRole, Role
+from smallfleet.model.fronting import fronted
+from smallfleet.model.roles import AppRole, EdgeRole, Role
 
 if TYPE_CHECKING:
     from smallfleet.secrets import Secret, Secrets
@@ -162,6 +163,22 @@ class Fleet(_Said):
     def droplets_of(self, role: str) -> list[Droplet]:
         """The droplets that have `role`, in the inventory's order."""
         return [droplet for droplet in self.droplets if role in self.roles_of(droplet)]
+
+    @property
+    def edge(self) -> EdgeRole | None:
+        """The role of the droplet in front of apps that have several, if there is one."""
+        return next((role for role in self.roles.values() if isinstance(role, EdgeRole)), None)
+
+    def front_of(self, app: AppRole) -> Droplet | None:
+        """The droplet whose NGINX visitors of the app come to first; None if they come to the app's own."""
+        placed = {droplet.name: self.roles_of(droplet) for droplet in self.droplets}
+        if self.edge is None or app.name not in fronted(self.roles.values(), placed):
+            return None
+        return self.droplets_of(self.edge.name)[0]
+
+    def fronted_by(self, droplet: str) -> list[AppRole]:
+        """The apps that `droplet`, an edge, stands in front of."""
+        return [app for app in self.apps if (front := self.front_of(app)) and front.name == droplet]
 
     def _with_on(self, names: list[str]) -> list[str]:
         found = ["base"]
