@@ -51,7 +51,7 @@ def sites_of(fleet: Fleet, droplet: str) -> list[AppRole]:
 
 
 def answered_by(fleet: Fleet, droplet: str) -> list[AppRole]:
-    """The sites with an app that are reached through `droplet`'s NGINX: its own, and those it is the edge of."""
+    """The sites with an app that visitors reach through `droplet`'s NGINX: its own, and an edge's."""
     return sites_of(fleet, droplet) + [app for app in fleet.fronted_by(droplet) if app.app]
 
 
