@@ -12,6 +12,7 @@ from pyinfra.operations import apt, systemd
 
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
+from smallfleet.model.balancing import PORTS
 from smallfleet.operations import checked, drift, guarded, nftables
 
 droplet = Context.of(host)
@@ -19,7 +20,7 @@ droplet = Context.of(host)
 fronts = [front["private"] for app in droplet.apps if (front := droplet.front_of(app))]
 
 interface = None
-if droplet.has("mongodb") or fronts:
+if droplet.has("mongodb") or fronts or droplet.balanced:
     addresses = host.get_fact(Ipv4Addrs) or {}
     interface = next((name for name, found in addresses.items() if droplet.private_address in found), None)
     if interface is None:
@@ -48,6 +49,9 @@ nftables.ruleset(
         web=not droplet.hidden,
         edge={"interface": interface, "source": fronts[0], "port": droplet.fleet.edge.port}
         if fronts and droplet.fleet.edge
+        else None,
+        balancer={"interface": interface, "sources": droplet.fleet.vpc, "ports": [80, *PORTS.values()]}
+        if droplet.balanced
         else None,
         mongodb=mongodb,
     ),

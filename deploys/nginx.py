@@ -9,7 +9,8 @@ from pyinfra.operations.util import any_changed
 
 from smallfleet import programs
 from smallfleet.context import Context
-from smallfleet.facts.edge import AWAY
+from smallfleet.facts.edge import AWAY, LEAVING
+from smallfleet.model.balancing import ALIVE, PORTS
 from smallfleet.model.roles import AppRole
 from smallfleet.operations import nginx
 from smallfleet.rendering import render
@@ -51,13 +52,23 @@ if context.has("nginx"):
     }
     nginx.configured(
         name="NGINX: nginx.conf and a vhost for each app",
-        files={"nginx.conf": render(TEMPLATES / "nginx.conf.j2", **shared)}
+        files={
+            "nginx.conf": render(
+                TEMPLATES / "nginx.conf.j2",
+                **shared,
+                alive=next((app for app in context.balanced if app.app), None),
+                alive_path=ALIVE,
+                away=LEAVING,
+            )
+        }
         | {
             f"sites/{app.name}.conf": render(
                 TEMPLATES / "site.conf.j2",
                 **shared,
                 site=app,
                 front=context.front_of(app),
+                balanced=context.fleet.vpc if app in context.balanced else None,
+                ports=PORTS,
                 port=context.fleet.edge.port if context.fleet.edge else None,
                 peers=context.peers_of(app.name),
                 timeout=answer_seconds(app),

@@ -8,8 +8,8 @@ pyinfra inventory/prod.py deploys/patch.py            shows what it will do, ask
     --data maintenance=300       seconds after which a site leaves maintenance by itself, whatever happens
 
 What others need goes last, with their sites in maintenance meanwhile. A droplet that shares its sites with
-others behind an edge gets no requests in its turn. Whatever fails ends the day there; the next run goes on
-from what it finds.
+others behind an edge or a load balancer gets no requests in its turn. Whatever fails ends the day there; the
+next run goes on from what it finds.
 """
 
 from pyinfra import host, state
@@ -18,7 +18,7 @@ from smallfleet import patchday
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
 from smallfleet.facts.patch import PatchPlan
-from smallfleet.operations import edge, maintenance, patch
+from smallfleet.operations import balancer, edge, maintenance, patch
 
 fleet = Context.of(host).fleet
 security_only = bool(host.data.get("security_only"))
@@ -62,6 +62,7 @@ for turn in host.loop(day.turns):
     mine = host.name == turn
     sites = patchday.waiting(fleet, turn, host.name)
     front = patchday.edge_for(fleet, turn)
+    balanced = patchday.balanced(fleet, turn)
 
     def touches(turn: str = turn) -> bool:
         return goes_on() and day.touches(turn)
@@ -76,6 +77,8 @@ for turn in host.loop(day.turns):
             seconds=1800,
             _if=touches,
         )
+    if balanced and mine:
+        balancer.left(name=f"{turn}: its requests go to the others", leaves=True, seconds=1800, _if=touches)
     if mine:
         patch.installed(
             name=f"{turn}: install",
@@ -125,3 +128,5 @@ for turn in host.loop(day.turns):
         edge.back(
             name=f"{turn}: it gets requests again", droplets=[turn] if host.name == front else [], _if=goes_on
         )
+    if balanced and (mine or host.name == day.after(turn)):
+        balancer.joined(name=f"{turn}: it gets requests again", joins=mine, _if=touches)

@@ -76,8 +76,14 @@ class Context:
 
     @property
     def hidden(self) -> bool:
-        """Whether all that visitors want of this droplet they get from an edge in front of it."""
-        return bool(self.apps) and all(self.front_of(app) and not self.named(app) for app in self.apps)
+        """Whether all visitors of this droplet come through an edge or a load balancer in front of it."""
+        front = [self.front_of(app) or self.fleet.balancer_of(app) for app in self.apps]
+        return all([self.apps, *front, *(not self.named(app) for app in self.apps)])
+
+    @property
+    def balanced(self) -> list[AppRole]:
+        """The apps on this droplet whose visitors come through a load balancer."""
+        return [app for app in self.apps if self.fleet.balancer_of(app)]
 
     @property
     def units(self) -> list[str]:

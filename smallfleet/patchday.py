@@ -64,6 +64,12 @@ def edge_for(fleet: Fleet, droplet: str) -> str | None:
     return None
 
 
+def balanced(fleet: Fleet, droplet: str) -> bool:
+    """Whether a load balancer sends the requests of `droplet`'s sites to other droplets while it is away."""
+    here = [app for app in fleet.apps if app.name in fleet.roles_of(droplet)]
+    return any(fleet.balancer_of(app) and len(fleet.droplets_of(app.name)) > 1 for app in here)
+
+
 def waiting(fleet: Fleet, turn: str, droplet: str) -> list[str]:
     """The sites on `droplet` that are put into maintenance while `turn` is away."""
     return [app.name for app in sites_of(fleet, droplet) if app in needed_by(fleet, turn)]
@@ -151,8 +157,8 @@ def need_of(patch: Patch) -> str:
 
 
 def goes_on_elsewhere(fleet: Fleet, app: AppRole, droplet: str) -> bool:
-    """Whether an edge sends the site's requests to its other droplets while `droplet` is away."""
-    front = fleet.front_of(app)
+    """Whether the site's requests are sent to its other droplets while `droplet` is away."""
+    front = fleet.front_of(app) or fleet.balancer_of(app)
     return front is not None and front.name != droplet and len(fleet.droplets_of(app.name)) > 1
 
 

@@ -7,6 +7,9 @@ from pyinfra.api import FactBase
 # In memory: a reboot of the edge ends it too. NGINX looks at it (templates/nginx/edge.conf.j2).
 AWAY = "/run/smallfleet-edge/away"
 
+# On a droplet behind a load balancer: it says that it wants no requests (templates/nginx/nginx.conf.j2).
+LEAVING = "/run/smallfleet-leaving"
+
 
 class DropletsAway(FactBase[list[str]]):
     """The droplets that this edge sends nothing to, as their traffic was moved away."""

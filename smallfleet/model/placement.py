@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from smallfleet.model.balancing import PORTS, balancer_problems
 from smallfleet.model.fronting import edge_problems, fronted
 from smallfleet.model.roles import AppRole, EdgeRole, MongodbRole, Role
 from smallfleet.model.yamlfile import YamlFile
@@ -88,10 +89,14 @@ def placement_problems(
     problems += _domain_clashes(apps, files)
     problems += _database_clashes(apps, files)
     problems += edge_problems(fleet, roles, files, placed)
+    problems += balancer_problems(fleet, roles, placed)
     edge_port = next((role.port for role in roles.values() if isinstance(role, EdgeRole)), 0)
     behind = fronted(roles.values(), placed)
+    balanced = {role for balancer in fleet.load_balancers for role in balancer.roles}
     for names in placed.values():
         taken = {edge_port: "nginx, for the edge"} if set(behind) & set(names) else {}
+        if balanced & set(names):
+            taken |= dict.fromkeys(PORTS.values(), "nginx, for the load balancer")
         problems += _port_clashes([roles[name] for name in names if name in roles], files, taken)
     return problems
 
