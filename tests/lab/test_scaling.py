@@ -1,4 +1,4 @@
-"""An app outgrows its droplet: an edge in front of two, made as visitors watch; patched, cut off, undone."""
+"""An app outgrows its droplet: two behind an edge, or a load balancer; made as visitors watch, patched, undone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from smallfleet.cloud.client import Client
 from smallfleet.lab.descriptor import Lab
 from smallfleet.secrets import Secret
-from tests.lab.conftest import Workplace, eventually, workplace
+from tests.lab.conftest import BIN, Workplace, eventually, traces, workplace
 from tests.lab.edits import done, predicted, role
 from tests.lab.visitors import TOKEN, Crowd, Site, Visit
 
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.alone
 # The database has a droplet anyway; here it is the edge as well, to save one.
 SMALL = {"web1": ["podcast"], "hub": ["mongodb"]}
 GROWN = {"web1": ["podcast"], "web2": ["podcast"], "hub": ["edge", "mongodb"]}
+PAIR = {"web1": ["podcast"], "web2": ["podcast"], "hub": ["mongodb"]}
 INVENTORY = "inventory/grow.py"
 DOMAIN = "podcast.example.com"
 AWAY = """
@@ -73,6 +74,18 @@ class Grown:
 
     def away(self) -> list[str]:
         return self.work.ssh("hub", "ls /run/smallfleet-edge/away 2>/dev/null || true").split()
+
+
+def with_load_balancer(work: Workplace) -> None:
+    """The inventory with both droplets behind a load balancer."""
+    path = work.directory / work.write_inventory("grow", PAIR)
+    said = path.read_text().replace("import Droplet,", "import LoadBalancer, Droplet,")
+    balancers = "    load_balancers=[LoadBalancer('web', roles=['podcast'])],\n"
+    path.write_text(said.replace("    droplets=[", balancers + "    droplets=["))
+
+
+def boots(work: Workplace) -> dict[str, str]:
+    return {one: work.ssh(one, "cat /proc/sys/kernel/random/boot_id") for one in ("web1", "web2")}
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +159,7 @@ def test_who_asks_is_said_by_the_edge_whatever_the_request_says(grown: Grown) ->
 
 def test_a_patch_day_that_nobody_notices(grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
     work = grown.work
-    boot = "cat /proc/sys/kernel/random/boot_id"
-    before = {droplet: work.ssh(droplet, boot) for droplet in ("web1", "web2")}
+    before = boots(work)
     for droplet in before:
         work.ssh(droplet, "touch /run/reboot-required")
     with grown.crowd(grown.public("hub")) as crowd:
@@ -158,7 +170,7 @@ def test_a_patch_day_that_nobody_notices(grown: Grown, capsys: pytest.CaptureFix
         crowd.wait_for(len(crowd.answers) + 200)
     with capsys.disabled():
         print(f"\ntwo droplets patched and rebooted in {ended - began:.0f} s\n{crowd.table()}")
-    assert all(work.ssh(droplet, boot) != before[droplet] for droplet in before), ran.stderr[-3000:]
+    assert not before.items() & boots(work).items(), ran.stderr[-3000:]
     assert not crowd.failed, crowd.table()
     assert crowd.slowest() < 10
     assert "away: about" not in ran.stderr
@@ -212,3 +224,96 @@ def test_back_to_one_droplet(grown: Grown) -> None:
     assert before == after, (before - after, after - before)
     assert not crowd.failed, crowd.table()
     assert done(work, INVENTORY) == set()
+
+
+# The same with DigitalOcean's load balancer. TLS passes through it, so a visitor's connection ends with the
+# droplet that it leads to: who keeps one open opens another then, as browsers do. Here each request has its own.
+
+
+def balancer(grown: Grown) -> dict:
+    return next(iter(grown.client().get("load_balancers")["load_balancers"]))
+
+
+def test_a_load_balancer_comes_without_a_lost_request(grown: Grown) -> None:
+    work, old = grown.work, grown.public("web1")
+    with_load_balancer(work)
+    before = predicted(work, INVENTORY)
+    assert (
+        "load balancer web in front of podcast, $12.00 a month" in work.run("fleet", "plan", INVENTORY).stdout
+    )
+    with grown.crowd(old, fresh=True) as crowd:
+        crowd.wait_for(50)
+        after = done(work, INVENTORY)
+        new = grown.address()
+        crowd.wait_for(len(crowd.answers) + 100)
+    print(f"\n{crowd.table()}")
+    assert before == after, (before - after, after - before)
+    assert not crowd.failed, crowd.table()
+    assert new == balancer(grown)["ip"] != old
+    before = predicted(work, INVENTORY)
+    after = done(work, INVENTORY)
+    assert before == after and after == {("web1", "deploys/firewall.py | Set the firewall's rules")}
+    assert done(work, INVENTORY) == set(), "nothing is left to do"
+    # Who asks is the visitor, not the load balancer.
+    said = work.ssh("web1", "tail -n 1 /var/log/nginx/podcast.log").split()[0]
+    lab = Lab.load(work.lab)
+    for _ in range(4):
+        asked = ["curl", "-sS", "--cacert", lab.ca, "--resolve", f"{DOMAIN}:443:{new}", "-A", "through"]
+        subprocess.run([*asked, f"https://{DOMAIN}/health"], check=True, capture_output=True)
+    lines = {
+        droplet: work.ssh(droplet, "grep '\"through\"' /var/log/nginx/podcast.log || true").splitlines()
+        for droplet in ("web1", "web2")
+    }
+    assert all(lines.values()), "both have their turn"
+    assert {line.split()[0] for found in lines.values() for line in found} == {said}
+
+
+def test_a_patch_day_behind_a_load_balancer(grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
+    work = grown.work
+    before = boots(work)
+    for droplet in before:
+        work.ssh(droplet, "touch /run/reboot-required")
+    with grown.crowd(balancer(grown)["ip"], fresh=True) as crowd:
+        crowd.wait_for(100)
+        ran = work.run("fleet", "patch", INVENTORY, "--security-only", "--limit", "podcast", "-y")
+        crowd.wait_for(len(crowd.answers) + 100)
+    with capsys.disabled():
+        print(f"\na patch day behind a load balancer\n{crowd.table()}")
+    assert not before.items() & boots(work).items(), ran.stderr[-3000:]
+    assert not crowd.failed, crowd.table()
+
+
+def test_a_droplets_power_goes_behind_a_load_balancer(
+    grown: Grown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with grown.crowd(balancer(grown)["ip"], fresh=True) as crowd:
+        crowd.wait_for(100)
+        grown.power("web2", "power_off")
+        crowd.wait_for(len(crowd.answers) + 300)
+        off = len(crowd.failed)
+        grown.power("web2", "power_on")
+        eventually(lambda: grown.work.ssh("web2", "true; echo up", check=False) == "up\n", "web2 is up", 120)
+        served = grown.served("web2")
+        eventually(lambda: grown.served("web2") > served, "web2 gets requests again")
+        crowd.wait_for(len(crowd.answers) + 100)
+    with capsys.disabled():
+        print(f"\na droplet's power is cut behind a load balancer\n{crowd.table()}")
+    # What was under way: a load balancer of TCP knows no requests, and repeats none.
+    assert len(crowd.failed) == off <= 8, crowd.table()
+
+
+def test_a_fleet_goes_with_its_load_balancer(grown: Grown) -> None:
+    words = [str(BIN / "fleet"), "destroy", INVENTORY]
+    environment = grown.work.environment()
+    said = subprocess.run(
+        words,
+        cwd=grown.work.directory,
+        env=environment,
+        input="grow\n",
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    assert "(load balancer " in said.stderr
+    assert grown.client().get("load_balancers")["load_balancers"] == []
+    assert not [line for line in traces(grown.work.lab) if "smallfleet.lab.balancer" in line]
