@@ -1,4 +1,4 @@
-"""An app outgrows its droplet: two behind an edge, or a load balancer; made as visitors watch, patched, undone."""
+"""An app outgrows its droplet: two behind an edge or a load balancer, made and patched as visitors watch."""
 
 from __future__ import annotations
 
@@ -71,6 +71,9 @@ class Grown:
         client = self.client()
         found = next(one for one in client.get("droplets")["droplets"] if one["name"] == droplet)
         client.post(f"droplets/{found['id']}/actions", {"type": action})
+        wanted = {"power_off": "off", "power_on": "active"}[action]
+        path = f"droplets/{found['id']}"
+        eventually(lambda: client.get(path)["droplet"]["status"] == wanted, f"{droplet} is {wanted}")
 
     def away(self) -> list[str]:
         return self.work.ssh("hub", "ls /run/smallfleet-edge/away 2>/dev/null || true").split()
@@ -226,8 +229,8 @@ def test_back_to_one_droplet(grown: Grown) -> None:
     assert done(work, INVENTORY) == set()
 
 
-# The same with DigitalOcean's load balancer. TLS passes through it, so a visitor's connection ends with the
-# droplet that it leads to: who keeps one open opens another then, as browsers do. Here each request has its own.
+# The same with DigitalOcean's load balancer. TLS passes through it, so a visitor's connection ends with its
+# droplet: who keeps one open opens another then, as browsers do. Here each request has its own.
 
 
 def balancer(grown: Grown) -> dict:
