@@ -58,6 +58,7 @@ if context.has("nginx"):
                 **shared,
                 alive=next((app for app in context.balanced if app.app), None),
                 alive_path=ALIVE,
+                ports=PORTS,
                 away=LEAVING,
             )
         }

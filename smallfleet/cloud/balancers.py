@@ -32,7 +32,9 @@ def wanted_balancer(fleet: Fleet, balancer: LoadBalancer) -> Json:
         ],
         "health_check": {
             "protocol": "http",
-            "port": 80,
+            "port": PORTS[
+                80
+            ],  # with the PROXY protocol too, which DigitalOcean's checks speak where traffic does
             "path": ALIVE,
             "check_interval_seconds": CHECK_SECONDS,
             "response_timeout_seconds": CHECK_SECONDS,

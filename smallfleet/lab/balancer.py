@@ -77,6 +77,8 @@ class Balancer:
                 try:
                     if check["protocol"] == "tcp":
                         return True
+                    if self.config["proxy_protocol"]:
+                        writer.write(b"PROXY UNKNOWN\r\n")
                     writer.write(f"GET {check['path']} HTTP/1.0\r\nHost: {target}\r\n\r\n".encode())
                     return 200 <= int((await reader.readline()).split()[1]) < 400
                 finally:

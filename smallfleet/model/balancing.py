@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Where NGINX answers a load balancer, which says by the PROXY protocol who asks: {its port: the droplets'}.
 PORTS = {80: 8081, 443: 8443}
-ALIVE = "/.smallfleet/alive"  # on port 80: what a load balancer asks a droplet for
+ALIVE = "/.smallfleet/alive"  # what a load balancer asks a droplet for
 # The quickest that DigitalOcean's checks can be. A droplet is out after two that failed.
 CHECK_SECONDS = 3
 CHECKS = 2

@@ -165,7 +165,7 @@ async def target(host: str, answers: dict[str, int]) -> AsyncIterator[tuple[int,
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = await reader.readline()
-        if line.startswith(b"GET"):
+        if line == b"PROXY UNKNOWN\r\n" and (await reader.readline()).startswith(b"GET"):
             writer.write(f"HTTP/1.0 {answers[host]} x\r\n\r\n".encode())
         else:
             came.append(line)
