@@ -13,7 +13,7 @@ from smallfleet.plan.model import Cloud, NewDroplet, Record, Rule
 def cloud_part(fleet: Fleet, found: Survey, todo: Todo) -> Cloud:
     """The account's part of a plan, from the account as it was found and what is to be made in it."""
     now = sum(droplet["size"]["price_monthly"] for droplet in found.droplets.values())
-    now += sum(balancer["size_unit"] * UNIT_PRICE for balancer in found.balancers.values())
+    now += sum(balancer.get("size_unit", 1) * UNIT_PRICE for balancer in found.balancers.values())
     return Cloud(
         droplets=[
             NewDroplet(

@@ -95,7 +95,7 @@ def boots(work: Workplace) -> dict[str, str]:
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grown]:
     with workplace(tmp_path_factory.mktemp("edge")) as work:
         # One machine is all visitors here.
-        role("podcast", nginx__rate=None, nginx__cache=None, app__watch=2)(work)
+        role("podcast", nginx__rate=None, nginx__cache=None, app__watch=2, uwsgi__harakiri=5)(work)
         (work.directory / "deploys/away.py").write_text(AWAY)
         work.write_inventory("grow", SMALL)
         work.deploy(INVENTORY, "deploys/site.py")
@@ -214,6 +214,27 @@ def test_a_droplet_whose_power_goes(grown: Grown, capsys: pytest.CaptureFixture[
     # Those that were under way, and had changed something or not: nobody can know.
     assert len(crowd.failed) <= 4 and len(crowd.failed) == off, crowd.table()
     assert crowd.slowest() < 10, crowd.table()
+
+
+def test_a_droplet_that_falls_silent(grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
+    """As when its host dies: nothing says that it is gone, and what was sent to it gets no answer."""
+    router = ["ip", "netns", "exec", Lab.load(grown.work.lab).namespace, "nft", "-f", "-"]
+    droplet = next(one for one in grown.client().get("droplets")["droplets"] if one["name"] == "web2")
+    link = f"pri{droplet['id']}"
+    silence = f"""table inet silence {{ chain forward {{ type filter hook forward priority -200;
+        iifname {link} drop; oifname {link} drop; }} }}"""
+    with grown.crowd(grown.public("hub")) as crowd:
+        crowd.wait_for(100)
+        subprocess.run(router, input=silence, text=True, check=True)
+        crowd.wait_for(len(crowd.answers) + 300)
+        subprocess.run(router, input="delete table inet silence", text=True, check=True)
+        served = grown.served("web2")
+        eventually(lambda: grown.served("web2") > served, "web2 gets requests again")
+    with capsys.disabled():
+        print(f"\na droplet falls silent\n{crowd.table()}")
+    # A GET waits its time (harakiri and 10 s) and is asked again; a POST may have been done, so it is not.
+    assert {answer.kind for answer in crowd.failed} <= {"post"}, crowd.table()
+    assert len(crowd.failed) <= 8 and crowd.slowest() < 25, crowd.table()
 
 
 def test_back_to_one_droplet(grown: Grown) -> None:

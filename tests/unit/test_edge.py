@@ -13,6 +13,8 @@ from smallfleet.cloud.plan import plan, wanted_records
 from smallfleet.cloud.survey import Survey
 from smallfleet.context import Context
 from smallfleet.facts.patch import nothing
+from smallfleet.model.roles import EdgeRole
+from smallfleet.model.yamlfile import read_yaml
 from smallfleet.patchday import Day, answered_by, edge_for, effect_of, order
 from smallfleet.rendering import render
 from tests.unit.test_model import edit, problems, rooms
@@ -52,6 +54,13 @@ def test_an_edge_stands_in_front_of_what_has_several_droplets() -> None:
     edit("edge", {"sites": ["courses"]})
     fleet = fleet_of(one="podcast courses", two="podcast", front="edge", mongo="mongodb")
     assert [app.name for app in fleet.fronted_by("front")] == ["courses"]
+
+
+def test_the_role_file_shows_all_defaults_as_they_are() -> None:
+    file = read_yaml(TEMPLATES.parents[1] / "roles/edge.yml", [])
+    assert file and set(file.data) | {"name", "needs"} == set(EdgeRole.model_fields)
+    shown = EdgeRole.model_validate({**file.data, "name": "edge"})
+    assert shown == EdgeRole.model_validate({"kind": "edge", "name": "edge", "on": ["nginx"]})
 
 
 def test_without_an_edge_visitors_come_to_all_droplets_by_dns() -> None:
