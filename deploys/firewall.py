@@ -1,4 +1,5 @@
 """The droplet's own firewall: SSH and the web from anywhere, MongoDB from the private network, nothing else.
+Where an edge is in front of all of a droplet's sites, their requests from that edge alone.
 
 pyinfra inventory/prod.py deploys/firewall.py
 """
@@ -11,18 +12,24 @@ from pyinfra.operations import apt, systemd
 
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
+from smallfleet.model.balancing import PORTS
 from smallfleet.operations import checked, drift, guarded, nftables
 
 droplet = Context.of(host)
 
-mongodb = None
-if droplet.has("mongodb"):
+fronts = [front["private"] for app in droplet.apps if (front := droplet.front_of(app))]
+
+interface = None
+if droplet.has("mongodb") or fronts or droplet.balanced:
     addresses = host.get_fact(Ipv4Addrs) or {}
     interface = next((name for name, found in addresses.items() if droplet.private_address in found), None)
     if interface is None:
         raise FleetError(
             f"{droplet.droplet.name} has no interface with its private address {droplet.private_address}"
         )
+
+mongodb = None
+if droplet.has("mongodb"):
     mongodb = {
         "interface": interface,
         "sources": droplet.fleet.vpc,
@@ -37,7 +44,16 @@ guarded.settled(name="Undo what an earlier run has not confirmed")
 nftables.ruleset(
     name="Set the firewall's rules",
     content=checked.render(
-        Path("templates/nftables/nftables.conf.j2"), droplet=droplet.droplet.name, mongodb=mongodb
+        Path("templates/nftables/nftables.conf.j2"),
+        droplet=droplet.droplet.name,
+        web=not droplet.hidden,
+        edge={"interface": interface, "source": fronts[0], "port": droplet.fleet.edge.port}
+        if fronts and droplet.fleet.edge
+        else None,
+        balancer={"interface": interface, "sources": droplet.fleet.vpc, "ports": [80, *PORTS.values()]}
+        if droplet.balanced
+        else None,
+        mongodb=mongodb,
     ),
     table="inet smallfleet",
     undo_seconds=droplet.role("base").undo_seconds,

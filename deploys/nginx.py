@@ -9,10 +9,19 @@ from pyinfra.operations.util import any_changed
 
 from smallfleet import programs
 from smallfleet.context import Context
+from smallfleet.facts.edge import AWAY, LEAVING
+from smallfleet.model.balancing import ALIVE, PORTS
+from smallfleet.model.roles import AppRole
 from smallfleet.operations import nginx
 from smallfleet.rendering import render
 
 TEMPLATES = Path("templates/nginx")
+
+
+def answer_seconds(app: AppRole) -> int:
+    """How long NGINX waits for the app: longer than uWSGI does, which says in its log what it gave up."""
+    return (app.uwsgi.harakiri if app.uwsgi else 30) + 5
+
 
 context = Context.of(host)
 
@@ -29,7 +38,7 @@ if context.has("nginx"):
 
     nginx.placeholders(
         name="NGINX: a certificate for each domain until there is a real one",
-        domains=[app.domain for app in context.apps],
+        domains=[app.domain for app in context.apps + context.fronted],
     )
 
     # `http2 on` came with 1.25.1; before, it is a word of `listen`. ssl_reject_handshake came with 1.19.4.
@@ -43,18 +52,43 @@ if context.has("nginx"):
     }
     nginx.configured(
         name="NGINX: nginx.conf and a vhost for each app",
-        files={"nginx.conf": render(TEMPLATES / "nginx.conf.j2", **shared)}
+        files={
+            "nginx.conf": render(
+                TEMPLATES / "nginx.conf.j2",
+                **shared,
+                alive=next((app for app in context.balanced if app.app), None),
+                alive_path=ALIVE,
+                ports=PORTS,
+                away=LEAVING,
+            )
+        }
         | {
             f"sites/{app.name}.conf": render(
                 TEMPLATES / "site.conf.j2",
                 **shared,
                 site=app,
+                front=context.front_of(app),
+                balanced=context.fleet.vpc if app in context.balanced else None,
+                ports=PORTS,
+                port=context.fleet.edge.port if context.fleet.edge else None,
                 peers=context.peers_of(app.name),
-                timeout=(app.uwsgi.harakiri if app.uwsgi else 30) + 5,
+                timeout=answer_seconds(app),
             )
             for app in context.apps
+        }
+        | {
+            f"sites/{app.name}.conf": render(
+                TEMPLATES / "edge.conf.j2",
+                **shared,
+                site=app,
+                droplets=context.backends_of(app),
+                away=AWAY,
+                timeout=answer_seconds(app) + 5,
+            )
+            for app in context.fronted
         },
-        sites=[nginx.site(app) for app in context.apps],
+        sites=[nginx.site(app) for app in context.apps]
+        + [nginx.fronted_site(app) for app in context.fronted],
     )
 
     systemd.service(

@@ -8,8 +8,9 @@ pyinfra inventory/prod.py deploys/patch.py            shows what it will do, ask
     --data maintenance=300       seconds after which a site leaves maintenance by itself, whatever happens
 
 What others need goes last, with their sites in maintenance meanwhile; of MongoDB's set one member after the
-other, the primary last, and no site is in maintenance. Whatever fails ends the day there; the next run goes
-on from what it finds.
+other, the primary last, and no site is in maintenance. A droplet that shares its sites with others behind an
+edge or a load balancer gets no requests in its turn. Whatever fails ends the day there; the next run goes on
+from what it finds.
 """
 
 from pyinfra import host, state
@@ -18,7 +19,7 @@ from smallfleet import patchday
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
 from smallfleet.facts.patch import PatchPlan
-from smallfleet.operations import maintenance, mongodb, patch
+from smallfleet.operations import balancer, edge, maintenance, mongodb, patch
 
 fleet = Context.of(host).fleet
 security_only = bool(host.data.get("security_only"))
@@ -43,7 +44,7 @@ def goes_on() -> bool:
     return not state.failed_hosts
 
 
-sites_here = [(app.domain, app.app.health) for app in patchday.sites_of(fleet, host.name)]
+sites_here = [(app.domain, app.app.health) for app in patchday.answered_by(fleet, host.name) if app.app]
 services_here = patchday.services_of(fleet, host.name)
 
 if host.name in day.turns:
@@ -54,13 +55,34 @@ if host.name in day.turns:
         name="All works before it begins", sites=sites_here, services=services_here, seconds=30, _if=goes_on
     )
 
+if host.name in [patchday.edge_for(fleet, turn) for turn in day.turns]:
+    edge.back(
+        name="What a day that was cut off left without requests gets them", droplets=day.turns, _if=goes_on
+    )
+
 for turn in host.loop(day.turns):
     mine = host.name == turn
     sites = patchday.waiting(fleet, turn, host.name)
     in_set = patchday.in_set(fleet, turn)  # other members stand in, and nobody waits
+    front = patchday.edge_for(fleet, turn)
+    balanced = patchday.balanced(fleet, turn)
+
+    def touches(turn: str = turn) -> bool:
+        return goes_on() and day.touches(turn)
 
     if mine:
         patch.comes_back(name=f"{turn} would come back from a reboot", _if=goes_on)
+    if front and (mine or host.name == front):
+        # For as long as a slow day may be; that it ends by itself is for a client that dies.
+        edge.away(
+            name=f"{turn}: its requests go to the others",
+            droplet=turn if host.name == front else None,
+            seconds=1800,
+            _if=touches,
+        )
+    if balanced and mine:
+        balancer.left(name=f"{turn}: its requests go to the others", leaves=True, seconds=1800, _if=touches)
+    if mine:
         patch.installed(
             name=f"{turn}: install",
             plan=day.plans[turn],
@@ -109,3 +131,9 @@ for turn in host.loop(day.turns):
             services=services_here if mine else [],
             _if=goes_on,
         )
+    if front and (mine or host.name == front):
+        edge.back(
+            name=f"{turn}: it gets requests again", droplets=[turn] if host.name == front else [], _if=goes_on
+        )
+    if balanced and (mine or host.name == day.after(turn)):
+        balancer.joined(name=f"{turn}: it gets requests again", joins=mine, _if=touches)

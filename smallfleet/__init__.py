@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from smallfleet.errors import FleetError
-from smallfleet.model.fleet import Droplet, Firewall, Fleet
+from smallfleet.model.fleet import Droplet, Firewall, Fleet, LoadBalancer
 
-__all__ = ["Droplet", "Firewall", "Fleet", "FleetError"]
+__all__ = ["Droplet", "Firewall", "Fleet", "FleetError", "LoadBalancer"]

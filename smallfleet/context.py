@@ -10,6 +10,8 @@ from smallfleet.model.fleet import Droplet, Fleet
 from smallfleet.model.roles import AppRole, Role
 from smallfleet.secrets import Secret
 
+MISSING = "0.0.0.0"  # in the place of an address that a droplet does not have yet
+
 
 class Addresses(TypedDict):
     """A droplet's IPv4 addresses."""
@@ -51,6 +53,37 @@ class Context:
     def apps(self) -> list[AppRole]:
         """The apps on this droplet."""
         return [role for role in self._roles() if isinstance(role, AppRole)]
+
+    @property
+    def fronted(self) -> list[AppRole]:
+        """The apps of other droplets that this one, an edge, stands in front of."""
+        return self.fleet.fronted_by(self.droplet.name)
+
+    def front_of(self, app: AppRole) -> Addresses | None:
+        """The addresses of the edge in front of the app; None where there is none."""
+        front = self.fleet.front_of(app)
+        return self._addresses_of(front.name) if front else None
+
+    def named(self, app: AppRole) -> bool:
+        """Whether the app's name led to this droplet itself when the run began: visitors may still come."""
+        names: dict[str, list[str]] = getattr(self.host.connector, "names", dict)()
+        return self.public_address in names.get(app.domain, [])
+
+    @property
+    def moves(self) -> list[str]:
+        """The DNS names that are to lead to this droplet once it serves their sites."""
+        return list(getattr(self.host.connector, "moves", list)())
+
+    @property
+    def hidden(self) -> bool:
+        """Whether all visitors of this droplet come through an edge or a load balancer in front of it."""
+        front = [self.front_of(app) or self.fleet.balancer_of(app) for app in self.apps]
+        return all([self.apps, *front, *(not self.named(app) for app in self.apps)])
+
+    @property
+    def balanced(self) -> list[AppRole]:
+        """The apps on this droplet whose visitors come through a load balancer."""
+        return [app for app in self.apps if self.fleet.balancer_of(app)]
 
     @property
     def units(self) -> list[str]:
@@ -99,9 +132,18 @@ class Context:
         """The private addresses of the droplets that have `role`, in the inventory's order."""
         return [self._addresses_of(droplet.name)["private"] for droplet in self.fleet.droplets_of(role)]
 
+    def backends_of(self, app: AppRole) -> list[tuple[str, str]]:
+        """(droplet, where its NGINX answers this edge) for each droplet of the app."""
+        assert self.fleet.edge is not None, "asked of an edge alone"
+        port = self.fleet.edge.port
+        return [
+            (droplet.name, f"{self._addresses_of(droplet.name)['private']}:{port}")
+            for droplet in self.fleet.droplets_of(app.name)
+        ]
+
     def peers_of(self, role: str) -> list[str]:
         """The private addresses of the other droplets that have `role`; those that exist."""
-        mine = ("0.0.0.0", self.private_address)
+        mine = (MISSING, self.private_address)
         return [address for address in self.private_addresses_of(role) if address not in mine]
 
     def _addresses_of(self, name: str) -> Addresses:

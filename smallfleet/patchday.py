@@ -64,6 +64,26 @@ def sites_of(fleet: Fleet, droplet: str) -> list[AppRole]:
     return [app for app in fleet.apps if app.app and app.name in fleet.roles_of(droplet)]
 
 
+def answered_by(fleet: Fleet, droplet: str) -> list[AppRole]:
+    """The sites with an app that visitors reach through `droplet`'s NGINX: its own, and an edge's."""
+    return sites_of(fleet, droplet) + [app for app in fleet.fronted_by(droplet) if app.app]
+
+
+def edge_for(fleet: Fleet, droplet: str) -> str | None:
+    """The edge that sends the requests of `droplet`'s sites to other droplets while it is away, if it can."""
+    for app in fleet.apps:
+        front = fleet.front_of(app)
+        if front and app.name in fleet.roles_of(droplet) and len(fleet.droplets_of(app.name)) > 1:
+            return front.name
+    return None
+
+
+def balanced(fleet: Fleet, droplet: str) -> bool:
+    """Whether a load balancer sends the requests of `droplet`'s sites to other droplets while it is away."""
+    here = [app for app in fleet.apps if app.name in fleet.roles_of(droplet)]
+    return any(fleet.balancer_of(app) and len(fleet.droplets_of(app.name)) > 1 for app in here)
+
+
 def waiting(fleet: Fleet, turn: str, droplet: str) -> list[str]:
     """The sites on `droplet` that are put into maintenance while `turn` is away."""
     if in_set(fleet, turn):
@@ -140,16 +160,22 @@ class Day:
         """Whether what `turn` was found to need, once it was updated, takes away what sites wait for."""
         return turn in self.found and interrupts(self.fleet, turn, self.found[turn])
 
+    def touches(self, turn: str) -> bool:
+        """Whether anything is to be done to `turn`."""
+        plan = self.plans[turn]
+        return bool(plan["pending"] or plan["reboot"] or plan["restart"])
+
     def after(self, turn: str) -> str | None:
         """The droplet whose turn is next."""
         position = self.turns.index(turn) + 1
         return self.turns[position] if position < len(self.turns) else None
 
     def missing(self, connected: Collection[str]) -> list[str]:
-        """Droplets without which nothing may begin: those that have a turn, and those whose sites wait."""
+        """Droplets without which nothing may begin: those with a turn, those whose sites wait, their edge."""
         wanted = set(self.turns)
         for turn in self.turns:
             wanted |= {other.name for other in self.fleet.droplets if waiting(self.fleet, turn, other.name)}
+            wanted |= {edge} if (edge := edge_for(self.fleet, turn)) else set()
         return sorted(wanted - set(connected))
 
 
@@ -174,12 +200,18 @@ def need_of(patch: Patch) -> str:
     return "nothing"
 
 
+def goes_on_elsewhere(fleet: Fleet, app: AppRole, droplet: str) -> bool:
+    """Whether the site's requests are sent to its other droplets while `droplet` is away."""
+    front = fleet.front_of(app) or fleet.balancer_of(app)
+    return front is not None and front.name != droplet and len(fleet.droplets_of(app.name)) > 1
+
+
 def effect_of(fleet: Fleet, droplet: str, patch: Patch) -> str:
     """What visitors will notice, in words."""
     seconds = away(fleet, droplet, patch)
     if not seconds:
         return "nothing"
-    here = [app.name for app in sites_of(fleet, droplet)]
+    here = [app.name for app in answered_by(fleet, droplet) if not goes_on_elsewhere(fleet, app, droplet)]
     if not in_set(fleet, droplet) and interrupts(fleet, droplet, patch, then=True):
         names = [app.name for app in needed_by(fleet, droplet)]
         return f"maintenance of {', '.join(names)}: about {seconds + 2:.0f} s"

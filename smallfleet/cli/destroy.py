@@ -10,7 +10,7 @@ from rich.console import Console
 
 from smallfleet.cloud.client import Client
 from smallfleet.cloud.create import destroy_fleet
-from smallfleet.cloud.survey import address, find_droplets, find_vpc
+from smallfleet.cloud.survey import address, find_balancers, find_droplets, find_vpc
 from smallfleet.errors import FleetError
 from smallfleet.inventory import load_inventory
 
@@ -23,6 +23,8 @@ def destroy(inventory: Annotated[Path, typer.Argument(help="such as inventory/pr
     found, strangers = find_droplets(client, fleet, find_vpc(client, fleet))
     for droplet in [*found.values(), *strangers]:
         console.print(f"{droplet['name']}  {address(droplet, 'public') or '-'}  (droplet {droplet['id']})")
+    for name, balancer in find_balancers(client, fleet).items():
+        console.print(f"{name}  {balancer.get('ip') or '-'}  (load balancer {balancer['id']})")
     count = len(found) + len(strangers)
     typed = typer.prompt(f"{count} droplets and all their data will go. Type the fleet's name", err=True)
     if typed != fleet.name:

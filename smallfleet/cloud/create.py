@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from smallfleet.cloud.balancers import correct_balancer, make_balancer, settled
 from smallfleet.cloud.client import Client, CloudError
 from smallfleet.cloud.plan import Plan, firewall_rules, own_records, relative
 from smallfleet.cloud.survey import (
     Json,
     Survey,
     address,
+    find_balancers,
     find_droplets,
     find_firewall,
     find_key,
@@ -86,16 +88,16 @@ def carry_out(client: Client, fleet: Fleet, found: Survey, todo: Plan, say: Say)
         vpc_id = vpc["id"]
         together(lambda d: _create(client, fleet, d, vpc_id, keys, say), todo.droplets, lambda d: d.name)
     droplets, _ = find_droplets(client, fleet, vpc)
-    settled = together(lambda d: _settle(client, fleet, d, say), droplets.values(), lambda d: str(d["name"]))
-    droplets = {droplet["name"]: droplet for droplet in settled}
+    up = together(lambda d: _settle(client, fleet, d, say), droplets.values(), lambda d: str(d["name"]))
+    droplets = {droplet["name"]: droplet for droplet in up}
+    where = {name: address(droplet, "public") or "" for name, droplet in droplets.items()}
+    where |= _balance(client, fleet, found, todo, vpc, say)
     for domain in todo.domains:
         client.make("domains", {"name": domain}, lambda d=domain: records_of(client, d))  # type: ignore[misc]
         say(f"domain {domain}")
 
     def record(name: str) -> None:
-        names = todo.records[name]
-        _point(client, zone_of(fleet, name), name, [address(droplets[d], "public") or "" for d in names])
-        say(f"DNS {name} -> {', '.join(names)}")
+        point(client, fleet, name, {target: where[target] for target in todo.records[name]}, say)
 
     together(record, todo.records, lambda name: name)
     return droplets
@@ -164,6 +166,31 @@ def _settle(client: Client, fleet: Fleet, droplet: Json, say: Say) -> Json:
         time.sleep(0.5 if "127.0.0.1" in client.end_point else 3)
 
 
+def _balance(
+    client: Client, fleet: Fleet, found: Survey, todo: Plan, vpc: Json | None, say: Say
+) -> dict[str, str]:
+    """Make and correct the load balancers; {name: address} of all that the inventory names, when active."""
+    if not fleet.load_balancers:
+        return {}
+    for balancer in todo.balancers:
+        if vpc is None:
+            raise FleetError(f"the VPC {fleet_tag(fleet)} was created but cannot be found; run again")
+        make_balancer(client, fleet, balancer, vpc["id"])
+        say(f"load balancer {balancer.name} asked for")
+    for balancer in todo.corrected:
+        correct_balancer(client, fleet, balancer, found.balancers[balancer.name])
+        say(f"load balancer {balancer.name} corrected")
+    now = find_balancers(client, fleet)
+    wanted = [balancer.name for balancer in fleet.load_balancers]
+    return {name: settled(client, now[name], say)["ip"] for name in wanted}
+
+
+def point(client: Client, fleet: Fleet, name: str, targets: dict[str, str], say: Say) -> None:
+    """Make the DNS name lead to these (droplets or load balancers, with their addresses) and nowhere else."""
+    _point(client, zone_of(fleet, name), name, list(targets.values()))
+    say(f"DNS {name} -> {', '.join(targets)}")
+
+
 def _point(client: Client, zone: str, name: str, addresses: list[str]) -> None:
     """Make the DNS name say `addresses` and nothing else: correct, add, then remove."""
     path, short = f"domains/{zone}/records", relative(name, zone)
@@ -195,15 +222,20 @@ def _record(client: Client, zone: str, name: str, data: str) -> Json | None:
 
 
 def destroy_fleet(client: Client, fleet: Fleet, say: Say) -> None:
-    """Destroy all droplets with the fleet's tag, the records that point at them, its firewall and its VPC."""
+    """Destroy all droplets with the fleet's tag, its load balancers, the records that point at any of them,
+    its firewall and its VPC."""
     vpc = find_vpc(client, fleet)
     found, strangers = find_droplets(client, fleet, vpc)
     droplets = [*found.values(), *strangers]
-    gone = {address(droplet, "public") for droplet in droplets}
+    balancers = find_balancers(client, fleet)
+    gone = {address(droplet, "public") for droplet in droplets} | {b.get("ip") for b in balancers.values()}
     for zone in sorted({zone_of(fleet, n) for app in fleet.apps for n in (app.domain, *app.aliases)}):
         for record in records_of(client, zone) or []:
             if record["type"] == "A" and record["data"] in gone:
                 client.delete(f"domains/{zone}/records/{record['id']}")
+    for name, balancer in balancers.items():
+        client.delete(f"load_balancers/{balancer['id']}")
+        say(f"load balancer {name} destroyed")
     together(lambda d: client.delete(f"droplets/{d['id']}"), droplets, lambda d: str(d["name"]))
     for droplet in droplets:
         say(f"droplet {droplet['name']} destroyed")

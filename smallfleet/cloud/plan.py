@@ -7,9 +7,11 @@ from typing import Any
 
 from rich.table import Table
 
+from smallfleet.cloud.balancers import differs, wanted_balancer
 from smallfleet.cloud.survey import Json, Survey, address, fleet_tag, public_keys, tags_of, zone_of
 from smallfleet.errors import FleetError
-from smallfleet.model.fleet import Droplet, Fleet
+from smallfleet.model.balancing import UNIT_PRICE
+from smallfleet.model.fleet import Droplet, Fleet, LoadBalancer
 
 ANYWHERE = ["0.0.0.0/0", "::/0"]
 
@@ -58,8 +60,11 @@ class Plan:
     untagged: dict[str, list[str]] = field(default_factory=dict)  # tag: droplets that lack it
     firewall: str = ""  # "", "create" or "correct"
     droplets: list[Droplet] = field(default_factory=list)
+    balancers: list[LoadBalancer] = field(default_factory=list)  # to be created
+    corrected: list[LoadBalancer] = field(default_factory=list)  # there, but not as they should be
     domains: list[str] = field(default_factory=list)
     records: dict[str, list[str]] = field(default_factory=dict)  # DNS name: droplets it is to point at
+    moves: dict[str, list[str]] = field(default_factory=dict)  # the same, once the droplets serve the site
     strangers: list[str] = field(default_factory=list)
     prices: dict[str, float] = field(default_factory=dict)
 
@@ -67,13 +72,14 @@ class Plan:
     def empty(self) -> bool:
         return not (
             self.vpc or self.keys or self.tags or self.untagged or self.firewall or self.droplets
-            or self.domains or self.records
+            or self.balancers or self.corrected or self.domains or self.records
         )  # fmt: skip
 
     @property
     def total(self) -> float:
-        """USD a month for the droplets to be created."""
-        return sum(self.prices[droplet.size] for droplet in self.droplets)
+        """USD a month for the droplets and load balancers to be created."""
+        nodes = sum(balancer.size_unit for balancer in self.balancers)
+        return sum(self.prices[droplet.size] for droplet in self.droplets) + nodes * UNIT_PRICE
 
     def table(self, fleet: Fleet) -> Table:
         """What would be created or corrected, with monthly prices."""
@@ -94,23 +100,56 @@ class Plan:
         if self.firewall:
             details = f"{self.firewall}: 22 from {', '.join(fleet.firewall.ssh_from)}; 80, 443 from all"
             table.add_row("firewall", fleet_tag(fleet), details, "")
+        for balancer in self.balancers:
+            price = f"{balancer.size_unit * UNIT_PRICE:.2f}"
+            table.add_row("load balancer", balancer.name, f"80, 443 to {', '.join(balancer.roles)}", price)
+        for balancer in self.corrected:
+            table.add_row("load balancer", balancer.name, "correct", "")
         for domain in self.domains:
             table.add_row("domain", domain, "", "")
         for name, droplets in self.records.items():
             table.add_row("DNS A", name, f"-> {', '.join(droplets)}", "")
+        for name, droplets in self.moves.items():
+            table.add_row("DNS A", name, f"-> {', '.join(droplets)}, when the site answers there", "")
         table.add_section()
-        table.add_row("total", "", f"{len(self.droplets)} droplets", f"{self.total:.2f}")
+        count = f"{len(self.droplets)} droplets"
+        count += f", {len(self.balancers)} load balancers" if self.balancers else ""
+        table.add_row("total", "", count, f"{self.total:.2f}")
         return table
 
 
 def wanted_records(fleet: Fleet) -> dict[str, list[str]]:
-    """{DNS name: the droplets that carry its app}."""
+    """{DNS name: the droplets that carry its app, or the edge or load balancer in front of them}."""
+    homes = {}
+    for app in fleet.apps:
+        front = fleet.front_of(app) or fleet.balancer_of(app)
+        homes[app.name] = [front.name] if front else [one.name for one in fleet.droplets_of(app.name)]
     return {
-        name: [droplet.name for droplet in fleet.droplets_of(app.name)]
+        name: homes[app.name] for app in fleet.apps for name in (app.domain, *app.aliases) if homes[app.name]
+    }
+
+
+def names_now(fleet: Fleet, found: Survey) -> dict[str, list[str]]:
+    """{DNS name of a site: the IPv4 addresses that it has}."""
+    return {
+        name: [r["data"] for r in own_records(found.records.get(zone) or [], name, zone) if r["type"] == "A"]
         for app in fleet.apps
         for name in (app.domain, *app.aliases)
-        if fleet.droplets_of(app.name)
+        if (zone := zone_of(fleet, name))
     }
+
+
+def _can_wait(fleet: Fleet, found: Survey, name: str, now: list[tuple[str, str]]) -> bool:
+    """Whether the site is served where its name leads now, and is to move to an edge or a load balancer, or
+    away from one."""
+    app = next(app for app in fleet.apps if name in (app.domain, *app.aliases))
+    homes = [droplet.name for droplet in fleet.droplets_of(app.name)]
+    there = [*found.droplets.values(), *found.strangers]
+    edges = {address(d, "public") for d in there if f"{fleet_tag(fleet)}:edge" in d["tags"]}
+    edges |= {balancer.get("ip") for balancer in found.balancers.values()}
+    serving = edges | {address(d, "public") for d in there if d["name"] in homes}
+    led = {data for kind, data in now if kind == "A"}
+    return bool(now) and led <= serving and bool(fleet.front_of(app) or fleet.balancer_of(app) or led & edges)
 
 
 def relative(name: str, zone: str) -> str:
@@ -122,6 +161,12 @@ def own_records(records: list[Json], name: str, zone: str) -> list[Json]:
     """The records that say where `name` is: A, AAAA (we serve IPv4 only) and CNAME."""
     short = relative(name, zone)
     return [r for r in records if r["name"] == short and r["type"] in ("A", "AAAA", "CNAME")]
+
+
+def addresses_of(found: Survey) -> dict[str, str]:
+    """{droplet or load balancer: its public address}."""
+    droplets = {name: address(droplet, "public") or "" for name, droplet in found.droplets.items()}
+    return droplets | {name: balancer.get("ip") or "" for name, balancer in found.balancers.items()}
 
 
 def plan(fleet: Fleet, found: Survey, limit: set[str] | None = None) -> Plan:
@@ -139,6 +184,8 @@ def plan(fleet: Fleet, found: Survey, limit: set[str] | None = None) -> Plan:
             )
     there = set(found.droplets) | {droplet.name for droplet in todo.droplets}
     todo.strangers = [f"{d['name']} ({d['id']})" for d in found.strangers]
+    named = {balancer.name for balancer in fleet.load_balancers}
+    todo.strangers += [f"load balancer {name}" for name in sorted(found.balancers) if name not in named]
     if not there:
         return todo
     todo.vpc = found.vpc is None and bool(todo.droplets)
@@ -154,6 +201,13 @@ def plan(fleet: Fleet, found: Survey, limit: set[str] | None = None) -> Plan:
         todo.firewall = "create"
     elif _comparable(found.firewall) != _comparable(firewall_rules(fleet)):
         todo.firewall = "correct"
+    for balancer in fleet.load_balancers:
+        if balancer.name not in found.balancers:
+            todo.balancers.append(balancer)
+        elif differs(found.balancers[balancer.name], wanted_balancer(fleet, balancer)):
+            todo.corrected.append(balancer)
+    known = addresses_of(found)
+    there |= named
     for name, droplets in wanted_records(fleet).items():
         droplets = [d for d in droplets if d in there]
         if not droplets:
@@ -163,9 +217,8 @@ def plan(fleet: Fleet, found: Survey, limit: set[str] | None = None) -> Plan:
         if records is None and zone not in todo.domains:
             todo.domains.append(zone)
         now = sorted((r["type"], r["data"]) for r in own_records(records or [], name, zone))
-        right = sorted(
-            ("A", address(found.droplets[d], "public") or "") for d in droplets if d in found.droplets
-        )
+        right = sorted(("A", known[d]) for d in droplets if d in known)
         if len(right) < len(droplets) or now != right:
-            todo.records[name] = droplets
+            later = _can_wait(fleet, found, name, now)
+            (todo.moves if later else todo.records)[name] = droplets
     return todo

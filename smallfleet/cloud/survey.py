@@ -57,6 +57,7 @@ class Survey:
     firewall: Json | None = None
     droplets: dict[str, Json] = field(default_factory=dict)  # the inventory's, by name
     strangers: list[Json] = field(default_factory=list)  # have the fleet's tag, not in the inventory
+    balancers: dict[str, Json] = field(default_factory=dict)  # load balancers, by their name in the inventory
     records: dict[str, list[Json] | None] = field(default_factory=dict)  # by domain; None: no such domain
     prices: dict[str, float] = field(default_factory=dict)  # USD a month, by size
 
@@ -76,6 +77,18 @@ def find_vpc(client: Client, fleet: Fleet) -> Json | None:
 
 def find_firewall(client: Client, fleet: Fleet) -> Json | None:
     return next((f for f in client.get("firewalls")["firewalls"] if f["name"] == fleet_tag(fleet)), None)
+
+
+def find_balancers(client: Client, fleet: Fleet) -> dict[str, Json]:
+    """The fleet's load balancers, by their name in the inventory, which may not name all of them any more."""
+    prefix = f"{fleet_tag(fleet)}-"
+    try:
+        found = client.get("load_balancers")["load_balancers"]
+    except CloudError as error:
+        if error.status != 403 or fleet.load_balancers:
+            raise
+        return {}  # a token that may not see any, which a fleet without them does not need
+    return {b["name"].removeprefix(prefix): b for b in found if b["name"].startswith(prefix)}
 
 
 def find_key(client: Client, fingerprint: str) -> Json | None:
@@ -119,6 +132,7 @@ def survey(client: Client, fleet: Fleet) -> Survey:
         vpc = pool.submit(find_vpc, client, fleet)
         firewall = pool.submit(find_firewall, client, fleet)
         keys, tags, sizes = (pool.submit(client.get, path) for path in ("account/keys", "tags", "sizes"))
+        balancers = pool.submit(find_balancers, client, fleet)
         records = {domain: pool.submit(records_of, client, domain) for domain in domains}
         droplets, strangers = find_droplets(client, fleet, vpc.result())
         return Survey(
@@ -128,6 +142,7 @@ def survey(client: Client, fleet: Fleet) -> Survey:
             firewall=firewall.result(),
             droplets=droplets,
             strangers=strangers,
+            balancers=balancers.result(),
             records={domain: found.result() for domain, found in records.items()},
             prices={size["slug"]: float(size["price_monthly"]) for size in sizes.result()["sizes"]},
         )

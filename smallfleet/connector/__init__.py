@@ -88,6 +88,19 @@ class DropletConnector(FastSSHConnector):
             self._run = run_of(self.state, self.host.data.fleet, self._dry, self._yes)
         return self._run.addresses()
 
+    def names(self) -> dict[str, list[str]]:
+        """{DNS name of a site: the addresses that it had when the run began}."""
+        return self._run.names() if self._run else {}
+
+    def moves(self) -> list[str]:
+        """The DNS names that are to lead to this droplet once it serves their sites."""
+        return self._run.moves(self.host.name) if self._run else []
+
+    def move(self, name: str) -> None:
+        """Have one of `moves` lead here."""
+        assert self._run is not None
+        self._run.move(name)
+
     def run_shell_command(self, *args: Any, **kwargs: Any) -> tuple[bool, CommandOutput]:
         if self._blank:
             return True, CommandOutput([])  # facts of a blank droplet: nothing is there

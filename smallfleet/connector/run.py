@@ -117,6 +117,38 @@ class Run:
             for droplet in self.fleet.droplets
         }
 
+    def names(self) -> dict[str, list[str]]:
+        """{DNS name of a site: the addresses that it had when the run began}."""
+        from smallfleet.cloud.plan import names_now
+
+        return names_now(self.fleet, self.account[0]) if self.account else {}
+
+    def moves(self, droplet: str) -> list[str]:
+        """The DNS names that are to lead to `droplet`, first of all, once it serves their sites."""
+        moves = self.account[1].moves if self.account else {}
+        movers = {name: self._mover(targets[0]) for name, targets in moves.items()}
+        return [name for name, mover in movers.items() if mover == droplet]
+
+    def _mover(self, target: str) -> str:
+        """The droplet whose deploy sees to it that a name leads to `target`, a droplet or load balancer."""
+        for balancer in self.fleet.load_balancers:
+            if balancer.name == target:
+                return self.fleet.droplets_of(balancer.roles[0])[0].name
+        return target
+
+    def move(self, name: str) -> None:
+        """Have a DNS name lead to where it is to lead."""
+        from smallfleet.cloud.client import Client
+        from smallfleet.cloud.create import point
+        from smallfleet.cloud.plan import addresses_of
+        from smallfleet.cloud.survey import survey
+
+        assert self.account is not None
+        client = Client(self.fleet.end_point, self.fleet.token())
+        known = addresses_of(survey(client, self.fleet))  # what is new has one by now
+        wanted = {target: known[target] for target in self.account[1].moves[name]}
+        point(client, self.fleet, name, wanted, self._console.print)
+
     def _complete(self, limit: set[str]) -> dict[str, Json]:
         """The fleet's droplets, after what is missing was shown, agreed to and created."""
         droplets = self._surveyed(limit)
@@ -142,7 +174,9 @@ class Run:
         if self.dry:
             self._pin({n: d for n, d in droplets.items() if n in limit and address(d, "public")})
             return droplets
-        unsettled = any(d["status"] == "new" or not address(d, "public") for d in droplets.values())
+        unsettled = any(b["status"] == "new" for b in found.balancers.values()) or any(
+            d["status"] == "new" or not address(d, "public") for d in droplets.values()
+        )
         if not todo.empty:
             self._agree()
         if not todo.empty or unsettled:

@@ -16,6 +16,7 @@ import uvicorn
 
 from smallfleet.errors import FleetError
 from smallfleet.lab.api import create_app
+from smallfleet.lab.balancers import LabBalancers
 from smallfleet.lab.descriptor import Lab, exclusive
 from smallfleet.lab.errors import LabError
 from smallfleet.lab.farside import FarSide
@@ -28,12 +29,13 @@ def serve(lab: Lab) -> None:
     """Bring up network, far side and kept droplets, then serve the API until told to end."""
     network = LabNetwork(lab)
     machines = LabMachines(lab, network)
+    balancers = LabBalancers(lab, network)
     far_side = FarSide(lab)
     try:
         network.up()
         far_side.start()
         machines.attach()  # the API starts them when it has set the firewalls
-        parts = Parts(machines, network, far_side.dns, lab.public_range)
+        parts = Parts(machines, network, far_side.dns, balancers, lab.public_range)
         app = create_app(parts, lab.token, lab.path / "api.json")
         uvicorn.run(
             app,
@@ -45,6 +47,7 @@ def serve(lab: Lab) -> None:
         )
     finally:
         machines.close(graceful=not (lab.runtime / "discard").exists())
+        balancers.stop()
         far_side.stop()
         network.down()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,27 @@ class Dns(Protocol):
     def publish(self, domains: list[str], records: list[Record]) -> None: ...
 
 
+@dataclass(frozen=True)
+class BalancerSpec:
+    """A load balancer as it is to be. `targets`: private addresses; `check` as the API has health_check."""
+
+    id: int
+    public_address: str
+    private_address: str
+    vpc_range: str
+    vpc_id: str
+    ports: dict[str, int]  # {its port: the targets' port}
+    proxy_protocol: bool
+    check: dict[str, Any]
+    targets: tuple[str, ...]
+
+
+class Balancers(Protocol):
+    """The lab's load balancers. `apply` has exactly these, and returns when they answer."""
+
+    def apply(self, specs: list[BalancerSpec]) -> None: ...
+
+
 @dataclass
 class Parts:
     """What a lab's API drives."""
@@ -93,5 +114,6 @@ class Parts:
     machines: Machines
     network: Network
     dns: Dns
+    balancers: Balancers
     public_range: str  # CIDR; the first address is the gateway
     images: list[str] = field(default_factory=lambda: ["debian-12-x64", "debian-13-x64"])

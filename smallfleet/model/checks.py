@@ -101,6 +101,9 @@ def inventory_problems(fleet: Fleet) -> list[str]:
             )
         for role in sorted({role for role in droplet.roles if droplet.roles.count(role) > 1}):
             wrong(droplet.where, f"droplet {droplet.name!r} has the role {role} twice")
+    for balancer in fleet.load_balancers:
+        if not DROPLET_NAME.fullmatch(balancer.name):
+            wrong(balancer.where, f"load balancer {balancer.name!r}: small letters, digits and - only")
     return problems
 
 

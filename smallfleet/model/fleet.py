@@ -19,7 +19,8 @@ from pydantic import (
 )
 
 from smallfleet.errors import FleetError
-from smallfleet.model.roles import AppRole, Role
+from smallfleet.model.fronting import fronted
+from smallfleet.model.roles import AppRole, EdgeRole, Role
 
 if TYPE_CHECKING:
     from smallfleet.secrets import Secret, Secrets
@@ -92,6 +93,17 @@ class Droplet(_Said):
         super().__init__(name=name, **values)
 
 
+class LoadBalancer(_Said):
+    """DigitalOcean's load balancer in front of the droplets of these apps. `size_unit`: nodes, each paid."""
+
+    name: str
+    roles: list[str] = Field(min_length=1)
+    size_unit: int = Field(default=1, ge=1, le=100)
+
+    def __init__(self, name: str, **values: Any) -> None:
+        super().__init__(name=name, **values)
+
+
 class Fleet(_Said):
     """The droplets of one environment. Making one reads no file, asks nobody and creates nothing."""
 
@@ -104,6 +116,7 @@ class Fleet(_Said):
     ssh_key: Path = cast(Path, None)  # private key; the first public key without .pub
     firewall: Firewall = Field(default_factory=Firewall)
     droplets: list[Droplet]
+    load_balancers: list[LoadBalancer] = Field(default_factory=list)
     end_point: str = "https://api.digitalocean.com/v2/"
     secrets_file: Path = cast(Path, None)  # inventory/NAME.secrets.age
     known_hosts: Path = cast(Path, None)  # inventory/NAME.known_hosts
@@ -162,6 +175,26 @@ class Fleet(_Said):
     def droplets_of(self, role: str) -> list[Droplet]:
         """The droplets that have `role`, in the inventory's order."""
         return [droplet for droplet in self.droplets if role in self.roles_of(droplet)]
+
+    @property
+    def edge(self) -> EdgeRole | None:
+        """The role of the droplet in front of apps that have several, if there is one."""
+        return next((role for role in self.roles.values() if isinstance(role, EdgeRole)), None)
+
+    def front_of(self, app: AppRole) -> Droplet | None:
+        """The droplet whose NGINX visitors of the app come to first; None if they come to the app's own."""
+        placed = {droplet.name: self.roles_of(droplet) for droplet in self.droplets}
+        if self.edge is None or app.name not in fronted(self.roles.values(), placed):
+            return None
+        return self.droplets_of(self.edge.name)[0]
+
+    def balancer_of(self, app: AppRole) -> LoadBalancer | None:
+        """The load balancer that visitors of the app come to first, if there is one."""
+        return next((one for one in self.load_balancers if app.name in one.roles), None)
+
+    def fronted_by(self, droplet: str) -> list[AppRole]:
+        """The apps that `droplet`, an edge, stands in front of."""
+        return [app for app in self.apps if (front := self.front_of(app)) and front.name == droplet]
 
     def _with_on(self, names: list[str]) -> list[str]:
         found = ["base"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from smallfleet.model.roles import AppRole, MongodbRole, Role
+from smallfleet.model.balancing import PORTS, balancer_problems
+from smallfleet.model.fronting import edge_problems, fronted
+from smallfleet.model.roles import AppRole, EdgeRole, MongodbRole, Role
 from smallfleet.model.yamlfile import YamlFile
 
 if TYPE_CHECKING:
@@ -83,8 +85,16 @@ def placement_problems(
         problems += _member_problems(fleet, databases[0], files, homes)
     problems += _domain_clashes(apps, files)
     problems += _database_clashes(apps, files)
+    problems += edge_problems(fleet, roles, files, placed)
+    problems += balancer_problems(fleet, roles, placed)
+    edge_port = next((role.port for role in roles.values() if isinstance(role, EdgeRole)), 0)
+    behind = fronted(roles.values(), placed)
+    balanced = {role for balancer in fleet.load_balancers for role in balancer.roles}
     for names in placed.values():
-        problems += _port_clashes([roles[name] for name in names if name in roles], files)
+        taken = {edge_port: "nginx, for the edge"} if set(behind) & set(names) else {}
+        if balanced & set(names):
+            taken |= dict.fromkeys(PORTS.values(), "nginx, for the load balancer")
+        problems += _port_clashes([roles[name] for name in names if name in roles], files, taken)
     return problems
 
 
@@ -136,10 +146,12 @@ def _database_clashes(apps: Iterable[AppRole], files: Mapping[str, YamlFile]) ->
     return problems
 
 
-def _port_clashes(roles: Iterable[Role], files: Mapping[str, YamlFile]) -> list[str]:
+def _port_clashes(
+    roles: Iterable[Role], files: Mapping[str, YamlFile], taken: Mapping[int, str]
+) -> list[str]:
     """Two programs on one droplet that ask for the same port. sshd has 22 everywhere, NGINX 80 and 443."""
     problems: list[str] = []
-    owner = {22: "sshd"}
+    owner = {22: "sshd", **taken}
     for role in roles:
         if role.kind == "nginx":
             owner |= {80: "nginx", 443: "nginx"}

@@ -247,11 +247,26 @@ class AppRole(Role):
         return self
 
 
+class EdgeRole(Role):
+    """NGINX in front of apps that have several droplets; theirs answer it at `port`, in plain HTTP."""
+
+    kind: Literal["edge"]
+    sites: tuple[Name, ...] | None = None  # apps; null: every app that is on more than one droplet
+    port: Port = 8080
+
+    @model_validator(mode="after")
+    def _has_nginx(self) -> EdgeRole:
+        if "nginx" not in self.on:
+            raise ValueError("an edge needs nginx: on: [nginx]")
+        return self
+
+
 KINDS: dict[str, type[Role]] = {
     "base": BaseRole,
     "nginx": NginxRole,
     "uwsgi": UwsgiRole,
     "mongodb": MongodbRole,
+    "edge": EdgeRole,
     "app": AppRole,
 }
 

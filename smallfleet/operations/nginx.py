@@ -49,6 +49,11 @@ def site(app: AppRole) -> Site:
     }
 
 
+def fronted_site(app: AppRole) -> Site:
+    """The same of an edge's vhost, which has nothing of the app on its own disk."""
+    return {**site(app), "directories": {}}
+
+
 @operation()
 def placeholders(domains: list[str]) -> Commands:
     """Have a certificate for each domain, self-signed until deploys/tls.py has a real one."""

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
-from smallfleet.facts.nginx import NginxCertificates
+from smallfleet.facts.nginx import TLS, NginxCertificates
 from smallfleet.facts.tls import LIVE, Certificates
+from smallfleet.operations.nginx import PLACEHOLDER
 
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/smallfleet-nginx"
 WEBROOT = "/var/www/acme"
@@ -86,3 +87,19 @@ def certificate(
         yield StringCommand(f"RENEWED_LINEAGE={shlex.quote(directory)} {HOOK}")
     else:
         host.noop(f"{lineage} has its certificate")
+
+
+@operation()
+def no_certificate(lineage: str, domain: str) -> Generator[StringCommand, None, None]:
+    """Have no certificate that certbot would try to renew: an edge has it now, and challenges go there.
+
+    NGINX takes the placeholder again, which health checks on the droplet itself are content with.
+    """
+    led = host.get_fact(NginxCertificates).get(domain) == f"{LIVE}/{lineage}/fullchain.pem"
+    if lineage not in host.get_fact(Certificates) and not led:
+        host.noop(f"{lineage} has no certificate here")
+        return
+    there = f"{TLS}/{domain}"
+    links = [f"ln -sfn {PLACEHOLDER}/{file} {there}/{file}" for file in ("fullchain.pem", "privkey.pem")]
+    forget = f"{{ certbot delete -q --non-interactive --cert-name {shlex.quote(lineage)} || true; }}"
+    yield StringCommand(" && ".join([*links, "nginx -t -q", "systemctl reload nginx", forget]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from smallfleet.cloud.plan import Plan as Todo
 from smallfleet.cloud.plan import firewall_rules, own_records
 from smallfleet.cloud.survey import Json, Survey, fleet_tag, zone_of
+from smallfleet.model.balancing import UNIT_PRICE
 from smallfleet.model.fleet import Fleet
 from smallfleet.plan.model import Cloud, NewDroplet, Record, Rule
 
@@ -12,6 +13,7 @@ from smallfleet.plan.model import Cloud, NewDroplet, Record, Rule
 def cloud_part(fleet: Fleet, found: Survey, todo: Todo) -> Cloud:
     """The account's part of a plan, from the account as it was found and what is to be made in it."""
     now = sum(droplet["size"]["price_monthly"] for droplet in found.droplets.values())
+    now += sum(balancer.get("size_unit", 1) * UNIT_PRICE for balancer in found.balancers.values())
     return Cloud(
         droplets=[
             NewDroplet(
@@ -40,6 +42,10 @@ def _others(fleet: Fleet, todo: Todo) -> list[str]:
     others += [f"SSH key {fingerprint}" for fingerprint in todo.keys]
     others += [f"tag {tag}" for tag in todo.tags]
     others += [f"tag {tag} on {', '.join(names)}" for tag, names in todo.untagged.items()]
+    for balancer in todo.balancers:
+        price = f"${balancer.size_unit * UNIT_PRICE:.2f} a month"
+        others.append(f"load balancer {balancer.name} in front of {', '.join(balancer.roles)}, {price}")
+    others += [f"load balancer {balancer.name} as it should be" for balancer in todo.corrected]
     others += [f"domain {domain}" for domain in todo.domains]
     if todo.firewall == "create":
         others.append(f"firewall {fleet_tag(fleet)}")

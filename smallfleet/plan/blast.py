@@ -41,6 +41,7 @@ def blast_radius(fleet: Fleet, droplets: Iterable[Droplet], cloud: Cloud) -> Bla
                 touch(app, "none" if not record.now else "seconds", f"{record.name} leads elsewhere")
     for droplet in droplets:
         here = [app for app in fleet.apps if homes.get(app.name) == droplet.name]
+        here += [app for app in fleet.fronted_by(droplet.name) if app not in here]
         for operation in droplet.operations:
             _sites_of(operation, droplet, fleet, here, touch)
             for effect in operation.effects:

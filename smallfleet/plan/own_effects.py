@@ -8,7 +8,18 @@ from smallfleet.facts.drift import HeldPackages, NftDrift, People, StrayDropIns
 from smallfleet.facts.mongodb import MongodbSet
 from smallfleet.facts.nginx import DIRECTORY, NginxCertificates, NginxFiles
 from smallfleet.facts.tls import LIVE, Certificates
-from smallfleet.operations import checked, drift, mongodb, nftables, nginx, release, secrets, tls, uv
+from smallfleet.operations import (
+    checked,
+    drift,
+    mongodb,
+    names,
+    nftables,
+    nginx,
+    release,
+    secrets,
+    tls,
+    uv,
+)
 from smallfleet.plan.answers import MEMBER
 from smallfleet.plan.effects import Change, changes, found_by_name, service
 from smallfleet.plan.overlay import Node
@@ -112,6 +123,21 @@ def _certificate(change: Change) -> None:
         **links,
     }
     change.effects.append(("reload", "nginx.service"))
+
+
+@changes(tls.no_certificate)
+def _no_certificate(change: Change) -> None:
+    domain = change.arguments["domain"]
+    change.overlay.values["nginx certificates"] = {
+        **change.overlay.values.get("nginx certificates", {}),
+        domain: f"{nginx.PLACEHOLDER}/fullchain.pem",
+    }
+    change.effects[:] = [("forget", f"the certificate for {domain}"), ("reload", "nginx.service")]
+
+
+@changes(names.lead_here)
+def _lead_here(change: Change) -> None:
+    change.effects += [("point", f"{name} to this droplet") for name in change.arguments["names"]]
 
 
 @changes(uv.venv)

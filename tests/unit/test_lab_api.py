@@ -20,7 +20,7 @@ import uvicorn
 
 from smallfleet.lab.api import create_app
 from smallfleet.lab.errors import LabError
-from smallfleet.lab.parts import DropletRules, MachineSpec, Parts, Record
+from smallfleet.lab.parts import BalancerSpec, DropletRules, MachineSpec, Parts, Record
 
 TOKEN = "dop_v1_test"
 
@@ -94,6 +94,14 @@ class Network:
         self.reserved[address] = droplet
 
 
+class Balancers:
+    def __init__(self) -> None:
+        self.specs: list[BalancerSpec] = []
+
+    def apply(self, specs: list[BalancerSpec]) -> None:
+        self.specs = specs
+
+
 class Dns:
     def __init__(self) -> None:
         self.domains: list[str] = []
@@ -116,10 +124,11 @@ class Lab:
     def __init__(self, state: Path, rate_limit: int = 5000) -> None:
         self.state, self.rate_limit = state, rate_limit
         self.machines, self.network, self.dns = Machines(), Network(), Dns()
+        self.balancers = Balancers()
         self.up()
 
     def up(self) -> None:
-        parts = Parts(self.machines, self.network, self.dns, "198.18.7.0/24")
+        parts = Parts(self.machines, self.network, self.dns, self.balancers, "198.18.7.0/24")
         app = create_app(parts, TOKEN, self.state, self.rate_limit)
         listener = socket.create_server(("127.0.0.1", 0))
         self.root = f"http://127.0.0.1:{listener.getsockname()[1]}"

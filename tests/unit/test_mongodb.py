@@ -62,11 +62,12 @@ def test_the_archive_follows_image_and_version() -> None:
 
 
 def test_the_firewall_opens_mongodb_where_it_is_only() -> None:
-    without = checked.render(RULES, droplet="podcast", mongodb=None)
+    web = {"web": True, "edge": None, "balancer": None}
+    without = checked.render(RULES, droplet="podcast", mongodb=None, **web)
     assert "27017" not in without and "policy drop" in without
     at = {"interface": "eth1", "sources": "10.0.0.0/24", "port": 27017}
     assert 'iifname "eth1" ip saddr 10.0.0.0/24 tcp dport 27017 accept' in checked.render(
-        RULES, droplet="mongo", mongodb=at
+        RULES, droplet="mongo", mongodb=at, **web
     )
     with pytest.raises(UndefinedError):
         checked.render(RULES, droplet="mongo")

@@ -19,6 +19,7 @@ from smallfleet.lab.api import (
     firewalls,
     images,
     keys,
+    load_balancers,
     projects,
     reserved_ips,
     tags,
@@ -70,6 +71,7 @@ def create_app(parts: Parts, token: str, state_file: Path, rate_limit: int = RAT
         tags,
         firewalls,
         domains,
+        load_balancers,
         projects,
     )
     for module in modules:

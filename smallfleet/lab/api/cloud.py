@@ -12,10 +12,10 @@ from fastapi import Depends, Request
 
 from smallfleet.lab.api.errors import ApiError, not_found
 from smallfleet.lab.api.faults import Faults
-from smallfleet.lab.api.resolve import dns_records, firewall_rules
+from smallfleet.lab.api.resolve import balancer_specs, dns_records, firewall_rules
 from smallfleet.lab.api.store import Data, Store, next_id, now
 from smallfleet.lab.errors import LabError
-from smallfleet.lab.parts import DropletRules, Parts, Record
+from smallfleet.lab.parts import BalancerSpec, DropletRules, Parts, Record
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ class Cloud:
         self._machine_locks: dict[int, threading.Lock] = {}
         self._threads: set[threading.Thread] = set()
         self._firewall_lock = threading.Lock()
+        self._balancer_lock = threading.Lock()
+        self._balanced: list[BalancerSpec] = []
         self._dns_lock = threading.Lock()
         self._applied: list[DropletRules] | None = None
         self._published: tuple[list[str], list[Record]] | None = None
@@ -120,6 +122,21 @@ class Cloud:
             if force or rules != self._applied:
                 self.parts.network.apply_firewalls(rules)
                 self._applied = rules
+        self.apply_balancers()  # which droplets are behind one changes with the same things: ids and tags
+
+    def apply_balancers(self) -> bool:
+        """Bring the load balancers to the account's state; False if they fail, with the reason in the log."""
+        with self._balancer_lock:
+            with self.store.read() as data:
+                specs = balancer_specs(data)
+            if specs != self._balanced:
+                try:
+                    self.parts.balancers.apply(specs)
+                except LabError as error:
+                    log.error("load balancers: %s", error)
+                    return False
+                self._balanced = specs
+        return True
 
     def publish_dns(self) -> None:
         """Bring the DNS server to the domains' state; returns when it is being served."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args, get_type_hints
 
 from smallfleet.lab.api.store import Data
-from smallfleet.lab.parts import DropletRules, Record, Rule
+from smallfleet.lab.parts import BalancerSpec, DropletRules, Record, Rule
 
 RECORD_TYPES: tuple[str, ...] = get_args(get_type_hints(Record)["type"])
 NAME_IN_DATA = ("CNAME", "MX", "NS", "SRV")
@@ -18,6 +18,40 @@ def firewall_droplets(data: Data, firewall: dict[str, Any]) -> list[int]:
         droplet["id"]
         for droplet in data["droplets"].values()
         if droplet["id"] in firewall["droplet_ids"] or tags & set(droplet["tags"])
+    ]
+
+
+def balancer_droplets(data: Data, balancer: dict[str, Any]) -> list[int]:
+    """Ids of the droplets behind a load balancer: those of its VPC that have its tag, or its ids."""
+    return [
+        droplet["id"]
+        for droplet in data["droplets"].values()
+        if droplet["vpc_uuid"] == balancer["vpc_uuid"]
+        and (
+            balancer["tag"] in droplet["tags"]
+            if balancer["tag"]
+            else droplet["id"] in balancer["droplet_ids"]
+        )
+    ]
+
+
+def balancer_specs(data: Data) -> list[BalancerSpec]:
+    """What every load balancer is to be."""
+    return [
+        BalancerSpec(
+            id=one["number"],
+            public_address=one["public_address"],
+            private_address=one["private_address"],
+            vpc_range=one["vpc_range"],
+            vpc_id=one["vpc_uuid"],
+            ports={str(rule["entry_port"]): rule["target_port"] for rule in one["forwarding_rules"]},
+            proxy_protocol=one["enable_proxy_protocol"],
+            check=dict(one["health_check"]),
+            targets=tuple(
+                data["droplets"][str(id)]["private_address"] for id in balancer_droplets(data, one)
+            ),
+        )
+        for one in data["load_balancers"].values()
     ]
 
 

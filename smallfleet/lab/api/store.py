@@ -24,6 +24,7 @@ COLLECTIONS = (
     "firewalls",
     "domains",
     "reserved_ips",
+    "load_balancers",
     "projects",
 )
 

@@ -88,6 +88,11 @@ def _members(data: Data, id: str) -> list[dict[str, Any]]:
     return [droplet for droplet in data["droplets"].values() if droplet["vpc_uuid"] == id]
 
 
+def _is_used(data: Data, id: str) -> bool:
+    balancers = data["load_balancers"].values()
+    return bool(_members(data, id)) or any(balancer["vpc_uuid"] == id for balancer in balancers)
+
+
 @router.get("")
 def list_vpcs(cloud: Here, page: Paged) -> dict[str, Any]:
     with cloud.store.read() as data:
@@ -132,7 +137,7 @@ def delete_vpc(cloud: Here, id: str) -> Response:
         vpc = _vpc(data, id)
         if vpc["default"]:
             raise ApiError(403, "Can not delete default VPCs")
-        if _members(data, id):
+        if _is_used(data, id):
             raise ApiError(409, "Can not delete VPC with members")
         del data["vpcs"][id]
     return Response(status_code=204)
