@@ -5,11 +5,10 @@ from pathlib import Path
 from pyinfra import host
 from pyinfra.facts.files import File
 from pyinfra.operations import apt, files, systemd
-from pyinfra.operations.util import any_changed
 
 from smallfleet import programs
 from smallfleet.context import Context
-from smallfleet.operations import nginx
+from smallfleet.operations import nginx, several
 from smallfleet.rendering import render
 
 TEMPLATES = Path("templates/nginx")
@@ -62,28 +61,23 @@ if context.has("nginx"):
     )
 
     # Maintenance: what NGINX looks at, and what ends it by itself.
-    for directory in host.loop(("", "/on", "/long", "/pages")):
-        files.directory(
-            name="Maintenance: its directories",
-            path=f"/var/lib/smallfleet/maintenance{directory}",
-            mode="755",
-        )
-    files.put(
+    several.directories(
+        name="Maintenance: its directories",
+        paths=[f"/var/lib/smallfleet/maintenance{path}" for path in ("", "/on", "/long", "/pages")],
+    )
+    several.files(
         name="Maintenance: its program",
-        src=str(programs.path("maintenance")),
-        dest="/usr/local/sbin/smallfleet-maintenance",
+        files={"/usr/local/sbin/smallfleet-maintenance": programs.path("maintenance").read_text()},
         mode="755",
     )
-    units = [
-        files.template(
-            name=f"Maintenance: its {kind} unit",
-            src=f"templates/systemd/smallfleet-maintenance.{kind}.j2",
-            dest=f"/etc/systemd/system/smallfleet-maintenance.{kind}",
-            mode="644",
-        )
-        for kind in ("service", "path")
-    ]
-    systemd.daemon_reload(name="Maintenance: systemd reads its units anew", _if=any_changed(*units))
+    units = several.files(
+        name="Maintenance: its units",
+        files={
+            f"/etc/systemd/system/{unit}": render(Path(f"templates/systemd/{unit}.j2"))
+            for unit in ("smallfleet-maintenance.service", "smallfleet-maintenance.path")
+        },
+    )
+    systemd.daemon_reload(name="Maintenance: systemd reads its units anew", _if=units.did_change)
     systemd.service(
         name="Maintenance ends by itself", service="smallfleet-maintenance.path", running=True, enabled=True
     )

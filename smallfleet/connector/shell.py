@@ -6,13 +6,17 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
 from gevent.lock import RLock
 
 CHUNK = 1 << 16  # bytes read at once
+
+
+# A script as shlex.quote writes it, for `sh -c`: pyinfra asks all but a few facts so.
+SCRIPT = re.compile(r"""sh -c ('[^']*(?:'"'"'[^']*)*')""")
 
 
 class Channel(Protocol):
@@ -30,6 +34,7 @@ class Question:
     status: int | None = None
     stdout = b""
     stderr = b""
+    lines: list[Any] | None = None  # of both, as whoever asked wants them: kept for the next time
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -92,7 +97,7 @@ class Shell:
                 self._count += 1
                 for waiting in self._waiting.values():
                     waiting.append((self._count, question))
-                script.append(f"( {question.command}\n) </dev/null; _end {self._count} $?\n")
+                script.append(f"( {_here(question.command)}\n) </dev/null; _end {self._count} $?\n")
             data = "".join(script).encode()
             if self.lost:
                 self._lose()
@@ -154,3 +159,12 @@ class Shell:
             for _, question in waiting:
                 question.lose()
             waiting.clear()
+
+
+def _here(command: str) -> str:
+    """The command without the `sh` that it would start: the subshell that it gets reads its script itself.
+
+    To start programs is what asking costs a droplet, and this is half of them.
+    """
+    script = SCRIPT.fullmatch(command)
+    return f"eval {script[1]}" if script else command

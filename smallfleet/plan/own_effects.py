@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from smallfleet.facts.drift import HeldPackages, NftDrift, People, StrayDropIns
+from smallfleet.facts.files import FileStates
 from smallfleet.facts.nginx import DIRECTORY, NginxCertificates, NginxFiles
 from smallfleet.facts.tls import LIVE, Certificates
-from smallfleet.operations import checked, drift, mongodb, nftables, nginx, release, secrets, tls, uv
+from smallfleet.operations import checked, drift, mongodb, nftables, nginx, release, secrets, several, tls, uv
 from smallfleet.plan.effects import Change, changes, found_by_name, service
 from smallfleet.plan.overlay import Node
 
@@ -21,6 +22,23 @@ def _checked(change: Change) -> None:
     node = Node("file", change.arguments["content"].encode(), mode=_mode(change.arguments, "0644"))
     change.write(change.arguments["dest"], node)
     service(change)  # by the command that makes it live
+
+
+@changes(several.files)
+def _files(change: Change) -> None:
+    files, mode = change.arguments["files"], change.arguments["mode"]
+    there = change.ask(FileStates, paths=list(files))
+    for path, text in files.items():
+        if there.get(path) != several.wanted(text, mode):
+            change.write(path, Node("file", text.encode(), mode=_mode(change.arguments, "644")))
+
+
+@changes(several.directories)
+def _directories(change: Change) -> None:
+    said = change.arguments
+    for path in said["paths"]:
+        node = Node("directory", user=said["user"], group=said["group"], mode=_mode(said, "755"))
+        change.overlay.put(path.rstrip("/"), node)
 
 
 @found_by_name("smallfleet.operations.units.unit")

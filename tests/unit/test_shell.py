@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,39 @@ def answers(shell: Shell, *commands: str) -> list[Question]:
     with gevent.Timeout(20):
         assert all(question.wait() for question in questions)
     return questions
+
+
+SCRIPTS = [
+    "echo \"it's\" 'two  spaces' $HOME",
+    "exit 3",
+    "exit 4 # and a comment",
+    "echo $# $0; set -e; false; echo never",
+    "cd / && pwd",
+    "x=1; unset y; set -u; echo ${y}; echo never",
+    "exec echo gone",
+    "trap 'echo trapped' EXIT; exit 5",
+    "f() { return 6; }; f",
+    "echo (",
+    "echo )",
+    "fi",
+    "cat; echo $?",
+    "! (test -e /nowhere || test -L /nowhere ) || ( stat -c '%U %N' /nowhere 2>/dev/null )",
+    "kill -TERM $(sh -c 'echo $PPID'); sleep 5",
+    'echo unfinished "',
+    "-c",
+    "",
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_is_answered_as_a_shell_of_its_own_answers_it(channel: LocalChannel, script: str) -> None:
+    own = subprocess.run(["sh", "-c", script], stdin=subprocess.DEVNULL, capture_output=True)
+    # Between others, so that nothing of it is left to them.
+    _, found, last = answers(Shell(channel), "false", f"sh -c {shlex.quote(script)}", "sh -c 'echo $# $?'")
+    assert found.status == (own.returncode if own.returncode >= 0 else 128 - own.returncode)
+    assert found.stdout == own.stdout
+    assert found.status != 0 or found.stderr == own.stderr  # a fact that fails is asked once more, plainly
+    assert last.stdout == subprocess.run(["sh", "-c", "echo $# $?"], capture_output=True).stdout
 
 
 def test_many_commands_in_one_write_are_answered_in_order(channel: LocalChannel) -> None:
