@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -34,6 +35,7 @@ class Question:
     status: int | None = None
     stdout = b""
     stderr = b""
+    answered = 0.0  # when its answer was there, by time.monotonic()
     lines: list[Any] | None = None  # of both, as whoever asked wants them: kept for the next time
 
     def __init__(self, command: str) -> None:
@@ -54,6 +56,7 @@ class Question:
     def end_of_stream(self) -> None:
         self._left -= 1
         if not self._left:
+            self.answered = time.monotonic()
             self._ends.set()
 
     def lose(self) -> None:

@@ -191,6 +191,30 @@ def test_an_answer_holds_until_any_change(monkeypatch: pytest.MonkeyPatch) -> No
     assert not known.recall("a", False)
 
 
+def test_an_answer_grows_old_from_its_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    changes = Changes()
+    known = Memory(changes, ["slow", "next"])
+    slow, following = Question("slow"), Question("next")
+    known.keep([slow, following], changes.count, False)
+    now += 10 * memory.AGE
+    assert known.recall("slow", False) is slow, "what is under way is not asked once more"
+    assert known.ahead(False) == []
+    for question in (slow, following):
+        question.status = 0
+        question.end_of_stream()
+        question.end_of_stream()
+    now += memory.AGE - 0.1
+    assert known.recall("next", False) is following
+    now += 0.2
+    assert not known.recall("next", False)
+    slow = Question("slow")
+    known.keep([slow], changes.count, False)
+    changes.count += 1
+    assert not known.recall("slow", False), "asked before the change"
+
+
 def test_what_is_asked_ahead_follows_the_last_run() -> None:
     changes = Changes()
     order = [f"q{number}" for number in range(20)]
