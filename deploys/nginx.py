@@ -18,7 +18,14 @@ context = Context.of(host)
 if context.has("nginx"):
     apt.packages(name="Install NGINX", packages=["nginx", "openssl"], cache_time=86400, update=True)
 
-    files.directory(name="NGINX: the directory of ACME challenges", path="/var/www/acme", mode="755")
+    # Maintenance: what NGINX looks at.
+    several.directories(
+        name="NGINX: the directories of ACME challenges and of maintenance",
+        paths=[
+            "/var/www/acme",
+            *(f"/var/lib/smallfleet/maintenance{path}" for path in ("", "/on", "/long", "/pages")),
+        ],
+    )
     files.directory(
         name="NGINX: the directory of cached pages", path="/var/cache/nginx", user="www-data", mode="755"
     )
@@ -60,11 +67,7 @@ if context.has("nginx"):
         name="NGINX runs, also after a reboot", service="nginx.service", running=True, enabled=True
     )
 
-    # Maintenance: what NGINX looks at, and what ends it by itself.
-    several.directories(
-        name="Maintenance: its directories",
-        paths=[f"/var/lib/smallfleet/maintenance{path}" for path in ("", "/on", "/long", "/pages")],
-    )
+    # Maintenance: what ends it by itself.
     several.files(
         name="Maintenance: its program",
         files={"/usr/local/sbin/smallfleet-maintenance": programs.path("maintenance").read_text()},

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pyinfra import host
 from pyinfra.operations import apt, systemd
-from pyinfra.operations.util import any_changed
 
 from smallfleet.context import Context
 from smallfleet.model.roles import AppUwsgi
@@ -50,30 +49,20 @@ if apps:
                 f"/etc/uwsgi/{app.name}.ini": checked.render(Path("templates/uwsgi/app.ini.j2"), **values)
             },
         )
-        # Each after those that it names.
-        written = [
-            units.unit(
-                name="uWSGI: the socket's own unit",
-                unit=f"{app.name}.service",
-                content=checked.render(TEMPLATES / "app.service.j2", **values),
-            ),
-            units.unit(
-                name="uWSGI: socket unit",
-                unit=f"{app.name}.socket",
-                content=checked.render(TEMPLATES / "app.socket.j2", **values),
-            ),
-            units.unit(
-                name="uWSGI: unit of a release",
-                unit=f"{app.name}@.service",
-                content=checked.render(TEMPLATES / "app@.service.j2", candidate=False, **values),
-            ),
-            units.unit(
-                name="uWSGI: unit of a candidate",
-                unit=f"{app.name}-candidate@.service",
-                content=checked.render(TEMPLATES / "app@.service.j2", candidate=True, **values),
-            ),
-        ]
-        systemd.daemon_reload(name="uWSGI: systemd reads its units anew", _if=any_changed(*written))
+        written = units.units(
+            name="uWSGI: units of the socket, of a release and of a candidate",
+            units={
+                f"{app.name}.service": checked.render(TEMPLATES / "app.service.j2", **values),
+                f"{app.name}.socket": checked.render(TEMPLATES / "app.socket.j2", **values),
+                f"{app.name}@.service": checked.render(
+                    TEMPLATES / "app@.service.j2", candidate=False, **values
+                ),
+                f"{app.name}-candidate@.service": checked.render(
+                    TEMPLATES / "app@.service.j2", candidate=True, **values
+                ),
+            },
+        )
+        systemd.daemon_reload(name="uWSGI: systemd reads its units anew", _if=written.did_change)
         systemd.service(
             name="uWSGI: systemd holds the app's socket",
             service=f"{app.name}.socket",

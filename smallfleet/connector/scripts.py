@@ -25,6 +25,8 @@ def make_known(context: Any) -> None:
             known.setdefault(str(word), NO_MODULE)  # as its frames name it
             for script in Path(word).resolve().parent.glob("*.py"):
                 known.setdefault(os.path.normcase(str(script)), NO_MODULE)
+    for path in (Path(__file__).parents[1] / "operations").glob("*.py"):  # imported when scripts ask for them
+        known.setdefault(str(path), f"smallfleet.operations.{path.stem}")
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
         if isinstance(file, str) and os.path.isabs(file):  # noqa: PTH117 # some 1,500 of them

@@ -24,13 +24,16 @@ def _checked(change: Change) -> None:
     service(change)  # by the command that makes it live
 
 
-@changes(several.files)
-def _files(change: Change) -> None:
-    files, mode = change.arguments["files"], change.arguments["mode"]
+def _write_differing(change: Change, files: dict[str, str], mode: str) -> None:
     there = change.ask(FileStates, paths=list(files))
     for path, text in files.items():
         if there.get(path) != several.wanted(text, mode):
-            change.write(path, Node("file", text.encode(), mode=_mode(change.arguments, "644")))
+            change.write(path, Node("file", text.encode(), mode=int(mode)))
+
+
+@changes(several.files)
+def _files(change: Change) -> None:
+    _write_differing(change, change.arguments["files"], change.arguments["mode"])
 
 
 @changes(several.directories)
@@ -41,10 +44,10 @@ def _directories(change: Change) -> None:
         change.overlay.put(path.rstrip("/"), node)
 
 
-@found_by_name("smallfleet.operations.units.unit")
-def _unit(change: Change) -> None:
-    path = f"/etc/systemd/system/{change.arguments['unit']}"
-    change.write(path, Node("file", change.arguments["content"].encode()))
+@found_by_name("smallfleet.operations.units.units")
+def _units(change: Change) -> None:
+    units = change.arguments["units"]
+    _write_differing(change, {f"/etc/systemd/system/{unit}": text for unit, text in units.items()}, "644")
 
 
 @found_by_name("smallfleet.operations.accounts.system")
