@@ -14,8 +14,9 @@ from smallfleet.operations.several import differing
 
 DIRECTORY = "/etc/systemd/system"
 
-# The candidates are verified under their own names, a template as an instance. What they would run is not looked
-# for: a new app has no release yet, and a program that is missing there is the release program's to report.
+# The candidates are verified under their own names, a template as an instance. What they would run is not
+# looked for: a new app has no release yet, and a program that is missing there is for the release program
+# to report.
 VERIFY = (
     "room=$(mktemp -d) && {copies} && "
     "found=$(SYSTEMD_COLORS=0 systemd-analyze verify --man=no {paths} 2>&1 "
