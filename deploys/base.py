@@ -3,7 +3,6 @@
 pyinfra inventory/prod.py deploys/base.py
 """
 
-from io import StringIO
 from pathlib import Path
 
 from pyinfra import host, logger
@@ -11,7 +10,7 @@ from pyinfra.operations import apt, files, server, systemd
 
 from smallfleet.context import Context
 from smallfleet.facts.system import Container, Swaps
-from smallfleet.operations import checked, drift, guarded, system
+from smallfleet.operations import checked, drift, guarded, several, system
 
 DAY = 24 * 3600
 TEMPLATES = Path("templates")
@@ -23,11 +22,9 @@ container = host.get_fact(Container)
 
 # Packages. A new droplet sets itself up while it answers on SSH already, and both want apt.
 system.set_up_by_cloud_init(name="Wait until the new droplet has set itself up")
-files.put(
+several.files(
     name="Let apt wait for its turn",
-    src=StringIO('DPkg::Lock::Timeout "300";\n'),
-    dest="/etc/apt/apt.conf.d/50smallfleet",
-    mode="644",
+    files={"/etc/apt/apt.conf.d/50smallfleet": 'DPkg::Lock::Timeout "300";\n'},
 )
 apt.update(name="Update the packages' lists, once a day", cache_time=DAY)
 apt.packages(
@@ -94,33 +91,27 @@ if not container and base.swap:
     )
 
 # Security updates.
-files.template(
-    name="Look for updates daily",
-    src=str(TEMPLATES / "apt/20auto-upgrades.j2"),
-    dest="/etc/apt/apt.conf.d/20auto-upgrades",
-    mode="644",
-    enabled=base.unattended_upgrades.enabled,
-)
-files.template(
-    name="Install security updates by themselves, never reboot",
-    src=str(TEMPLATES / "apt/52unattended-upgrades-smallfleet.j2"),
-    dest="/etc/apt/apt.conf.d/52unattended-upgrades-smallfleet",
-    mode="644",
-)
-files.put(
-    name="Restart no service by itself after an update: that has its own time",
-    src=str(TEMPLATES / "apt/needrestart.conf"),
-    dest="/etc/needrestart/conf.d/smallfleet.conf",
-    mode="644",
+several.files(
+    name="Install security updates by themselves, daily; never reboot, nor restart a service",
+    files={
+        "/etc/apt/apt.conf.d/20auto-upgrades": checked.render(
+            TEMPLATES / "apt/20auto-upgrades.j2", enabled=base.unattended_upgrades.enabled
+        ),
+        "/etc/apt/apt.conf.d/52unattended-upgrades-smallfleet": checked.render(
+            TEMPLATES / "apt/52unattended-upgrades-smallfleet.j2"
+        ),
+        "/etc/needrestart/conf.d/smallfleet.conf": checked.render(TEMPLATES / "apt/needrestart.conf"),
+    },
 )
 
 # Journal.
-journald = files.template(
+journald = several.files(
     name="Limit the journal",
-    src=str(TEMPLATES / "systemd/journald.conf.j2"),
-    dest="/etc/systemd/journald.conf.d/smallfleet.conf",
-    mode="644",
-    journald=base.journald,
+    files={
+        "/etc/systemd/journald.conf.d/smallfleet.conf": checked.render(
+            TEMPLATES / "systemd/journald.conf.j2", journald=base.journald
+        )
+    },
 )
 systemd.service(
     name="Restart the journal with its new limits",

@@ -5,14 +5,13 @@ from pathlib import Path
 from pyinfra import host
 from pyinfra.facts.files import File
 from pyinfra.operations import apt, files, systemd
-from pyinfra.operations.util import any_changed
 
 from smallfleet import programs
 from smallfleet.context import Context
 from smallfleet.facts.edge import AWAY, LEAVING
 from smallfleet.model.balancing import ALIVE, PORTS
 from smallfleet.model.roles import AppRole
-from smallfleet.operations import nginx
+from smallfleet.operations import nginx, several
 from smallfleet.rendering import render
 
 TEMPLATES = Path("templates/nginx")
@@ -28,7 +27,14 @@ context = Context.of(host)
 if context.has("nginx"):
     apt.packages(name="Install NGINX", packages=["nginx", "openssl"], cache_time=86400, update=True)
 
-    files.directory(name="NGINX: the directory of ACME challenges", path="/var/www/acme", mode="755")
+    # Maintenance: what NGINX looks at.
+    several.directories(
+        name="NGINX: the directories of ACME challenges and of maintenance",
+        paths=[
+            "/var/www/acme",
+            *(f"/var/lib/smallfleet/maintenance{path}" for path in ("", "/on", "/long", "/pages")),
+        ],
+    )
     files.directory(
         name="NGINX: the directory of cached pages", path="/var/cache/nginx", user="www-data", mode="755"
     )
@@ -95,29 +101,20 @@ if context.has("nginx"):
         name="NGINX runs, also after a reboot", service="nginx.service", running=True, enabled=True
     )
 
-    # Maintenance: what NGINX looks at, and what ends it by itself.
-    for directory in host.loop(("", "/on", "/long", "/pages")):
-        files.directory(
-            name="Maintenance: its directories",
-            path=f"/var/lib/smallfleet/maintenance{directory}",
-            mode="755",
-        )
-    files.put(
+    # Maintenance: what ends it by itself.
+    several.files(
         name="Maintenance: its program",
-        src=str(programs.path("maintenance")),
-        dest="/usr/local/sbin/smallfleet-maintenance",
+        files={"/usr/local/sbin/smallfleet-maintenance": programs.path("maintenance").read_text()},
         mode="755",
     )
-    units = [
-        files.template(
-            name=f"Maintenance: its {kind} unit",
-            src=f"templates/systemd/smallfleet-maintenance.{kind}.j2",
-            dest=f"/etc/systemd/system/smallfleet-maintenance.{kind}",
-            mode="644",
-        )
-        for kind in ("service", "path")
-    ]
-    systemd.daemon_reload(name="Maintenance: systemd reads its units anew", _if=any_changed(*units))
+    units = several.files(
+        name="Maintenance: its units",
+        files={
+            f"/etc/systemd/system/{unit}": render(Path(f"templates/systemd/{unit}.j2"))
+            for unit in ("smallfleet-maintenance.service", "smallfleet-maintenance.path")
+        },
+    )
+    systemd.daemon_reload(name="Maintenance: systemd reads its units anew", _if=units.did_change)
     systemd.service(
         name="Maintenance ends by itself", service="smallfleet-maintenance.path", running=True, enabled=True
     )

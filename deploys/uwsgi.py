@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from pyinfra import host
-from pyinfra.operations import apt, files, systemd
-from pyinfra.operations.util import any_changed
+from pyinfra.operations import apt, systemd
 
 from smallfleet.context import Context
 from smallfleet.model.roles import AppUwsgi
-from smallfleet.operations import accounts, checked, units, uv
+from smallfleet.operations import accounts, checked, several, units, uv
 
 TEMPLATES = Path("templates/systemd")
 
@@ -23,64 +22,47 @@ if apps:
         update=True,
     )
     uv.installed(name="uWSGI: install uv")
-    files.directory(name="uWSGI: its directory of configuration", path="/etc/uwsgi", mode="755")
-
+    several.directories(
+        name="uWSGI: the directories of configuration, of each app and of its releases",
+        paths=["/etc/uwsgi", *(f"/srv/{app.name}{path}" for app in apps for path in ("", "/releases"))],
+    )
     for app in host.loop(apps):
         root = f"/srv/{app.name}"
         accounts.system(name="uWSGI: a user for each app", user=app.name, home=root)
-        files.directory(name="uWSGI: the app's directory", path=root, user="root", group="root", mode="755")
-        files.directory(
-            name="uWSGI: the directory of releases",
-            path=f"{root}/releases",
-            user="root",
-            group="root",
-            mode="755",
-        )
-        files.directory(
-            name="uWSGI: the app's cache", path=f"{root}/.cache", user=app.name, group=app.name, mode="700"
+        several.directories(
+            name="uWSGI: the app's cache", paths=[f"{root}/.cache"], user=app.name, group=app.name, mode="700"
         )
 
     for app in host.loop([app for app in apps if app.files]):
-        files.directory(
+        several.directories(
             name="uWSGI: the directory of big files",
-            path=app.files.directory,
+            paths=[app.files.directory],
             user=app.name,
             group=app.name,
-            mode="755",
         )
 
     for app in host.loop([app for app in apps if app.app]):
         values = {"site": app, "uwsgi": app.uwsgi or AppUwsgi()}
-        files.template(
+        several.files(
             name="uWSGI: configuration",
-            src="templates/uwsgi/app.ini.j2",
-            dest=f"/etc/uwsgi/{app.name}.ini",
-            **values,
+            files={
+                f"/etc/uwsgi/{app.name}.ini": checked.render(Path("templates/uwsgi/app.ini.j2"), **values)
+            },
         )
-        # Each after those that it names.
-        written = [
-            units.unit(
-                name="uWSGI: the socket's own unit",
-                unit=f"{app.name}.service",
-                content=checked.render(TEMPLATES / "app.service.j2", **values),
-            ),
-            units.unit(
-                name="uWSGI: socket unit",
-                unit=f"{app.name}.socket",
-                content=checked.render(TEMPLATES / "app.socket.j2", **values),
-            ),
-            units.unit(
-                name="uWSGI: unit of a release",
-                unit=f"{app.name}@.service",
-                content=checked.render(TEMPLATES / "app@.service.j2", candidate=False, **values),
-            ),
-            units.unit(
-                name="uWSGI: unit of a candidate",
-                unit=f"{app.name}-candidate@.service",
-                content=checked.render(TEMPLATES / "app@.service.j2", candidate=True, **values),
-            ),
-        ]
-        systemd.daemon_reload(name="uWSGI: systemd reads its units anew", _if=any_changed(*written))
+        written = units.units(
+            name="uWSGI: units of the socket, of a release and of a candidate",
+            units={
+                f"{app.name}.service": checked.render(TEMPLATES / "app.service.j2", **values),
+                f"{app.name}.socket": checked.render(TEMPLATES / "app.socket.j2", **values),
+                f"{app.name}@.service": checked.render(
+                    TEMPLATES / "app@.service.j2", candidate=False, **values
+                ),
+                f"{app.name}-candidate@.service": checked.render(
+                    TEMPLATES / "app@.service.j2", candidate=True, **values
+                ),
+            },
+        )
+        systemd.daemon_reload(name="uWSGI: systemd reads its units anew", _if=written.did_change)
         systemd.service(
             name="uWSGI: systemd holds the app's socket",
             service=f"{app.name}.socket",

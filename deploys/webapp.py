@@ -5,15 +5,13 @@ at the first that is not healthy. What was rolled back stays so until the ref mo
 """
 
 import json
-from io import StringIO
 
 from pyinfra import host
-from pyinfra.operations import files
 
 from smallfleet import programs
 from smallfleet.batches import Batches
 from smallfleet.context import Context
-from smallfleet.operations import release, secrets
+from smallfleet.operations import release, secrets, several
 from smallfleet.webapp import environment_file, release_spec
 from smallfleet.who import who
 
@@ -21,11 +19,10 @@ context = Context.of(host)
 apps = [app for app in context.apps if app.app]
 
 if apps:
-    files.directory(name="Web app: the directory of apps", path="/etc/smallfleet/apps", mode="755")
-    files.put(
+    several.directories(name="Web app: the directory of apps", paths=["/etc/smallfleet/apps"])
+    several.files(
         name="Web app: the release program",
-        src=StringIO(programs.text("release")),
-        dest="/usr/local/sbin/smallfleet-release",
+        files={"/usr/local/sbin/smallfleet-release": programs.text("release")},
         mode="755",
     )
     for app in host.loop(apps):
@@ -37,11 +34,9 @@ if apps:
             group="root",
             mode="400",
         )
-        files.put(
+        several.files(
             name="Web app: what to release",
-            src=StringIO(json.dumps(release_spec(app), indent=1) + "\n"),
-            dest=f"/etc/smallfleet/apps/{app.name}.json",
-            mode="644",
+            files={f"/etc/smallfleet/apps/{app.name}.json": json.dumps(release_spec(app), indent=1) + "\n"},
         )
 
     batches = Batches.of(context)

@@ -23,4 +23,4 @@ def environment(directory: Path) -> Environment:
 
 def render(template: Path, **values: Any) -> str:
     """The template as text."""
-    return environment(template.parent.resolve()).get_template(template.name).render(**values)
+    return environment(template.parent.absolute()).get_template(template.name).render(**values)

@@ -238,16 +238,16 @@ def _output_of(question: Question) -> CommandOutput | None:
     """What SSHConnector would have made of it; None for a failure, which is asked once more there."""
     if question.status != 0:
         return None
-    try:
-        return CommandOutput(
-            [
+    if question.lines is None:  # made once: the packages of a droplet are asked for by each `apt.packages`
+        try:
+            question.lines = [
                 OutputLine(name, line)
                 for name, text in (("stdout", question.stdout), ("stderr", question.stderr))
                 for line in _lines(text)
             ]
-        )
-    except UnicodeDecodeError:
-        return None
+        except UnicodeDecodeError:
+            return None
+    return CommandOutput(list(question.lines))
 
 
 def _lines(text: bytes) -> list[str]:

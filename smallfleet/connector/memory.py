@@ -11,7 +11,7 @@ from pyinfra.api.state import BaseStateCallback
 
 from smallfleet.connector.shell import Question
 
-AGE = 10.0  # seconds that an answer holds while the run has changed nothing
+AGE = 10.0  # seconds that an answer holds, from its arrival, while the run has changed nothing
 AGE_AFTER_CHANGE = 2.0  # and afterwards, since what was changed may go on changing (a service that starts)
 AHEAD_AFTER_CHANGE = (
     4  # questions asked ahead after a change, which may be followed by another; then 8, 16, ...
@@ -61,12 +61,11 @@ def changes_of(state: Any) -> Changes:
 
 @dataclass
 class Answer:
-    """A question, and when it was sent: the count of changes, pyinfra's stage, the time."""
+    """A question, and when it was sent: the count of changes, and pyinfra's stage."""
 
     question: Question
     change: int
     stage: Any
-    sent: float
 
 
 class Memory:
@@ -88,9 +87,8 @@ class Memory:
 
     def keep(self, questions: list[Question], change: int, stage: Any) -> None:
         """Remember questions that were sent when the count of changes was `change`."""
-        now = time.monotonic()
         for question in questions:
-            self._answers[question.command] = Answer(question, change, stage, now)
+            self._answers[question.command] = Answer(question, change, stage)
 
     def note(self, command: str) -> None:
         """`command` is asked now: the next run may ask it ahead."""
@@ -117,6 +115,10 @@ class Memory:
         question = answer.question
         if answer.change != self._changes.count or answer.stage != stage or question.lost:
             return False
-        if question.done and question.status != 0:
+        if not question.done:
+            # Under way, and its answer will be as old as any that is waited for. To ask it again would only
+            # put more into the queue of a droplet that is slow already.
+            return True
+        if question.status != 0:
             return False
-        return time.monotonic() - answer.sent < (AGE_AFTER_CHANGE if self._changes.count else AGE)
+        return time.monotonic() - question.answered < (AGE_AFTER_CHANGE if self._changes.count else AGE)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypedDict
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.facts.deb import DebPackages
+
+HELD = re.compile(r"h[a-zA-Z]{1,2}")  # wanted: hold; then its state, and an error if there is one
 
 
-class HeldPackages(FactBase[list[str]]):
-    """The packages that are held back from upgrades."""
+class HeldPackages(DebPackages):
+    """The packages that are held back from upgrades, by dpkg's word: `hi nginx 1.22.1 …`.
 
-    default = list
+    The question is that of `apt.packages`, so that a droplet starts no program of its own for it.
+    """
 
-    def command(self) -> str:
-        return "apt-mark showhold"
+    default = list  # type: ignore[assignment]
 
     def process(self, output: list[str]) -> list[str]:
-        return [line.strip() for line in output if line.strip()]
+        words = (line.split() for line in output)
+        return [state[1] for state in words if len(state) > 2 and HELD.fullmatch(state[0])]
 
 
 class People(FactBase[dict[str, bool]]):

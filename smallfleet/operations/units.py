@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Mapping
+from io import StringIO
 
-from pyinfra.api import operation
+from pyinfra import host
+from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
 
-from smallfleet.operations import Commands, checked
+from smallfleet.operations import Commands
+from smallfleet.operations.checked import show_diff
+from smallfleet.operations.several import differing
 
 DIRECTORY = "/etc/systemd/system"
 
-# The candidate is verified under its own name, a template as an instance. What it would run is not looked
-# for: a new app has no release yet, and a program that is missing there is the release program's to report.
+# The candidates are verified under their own names, a template as an instance. What they would run is not
+# looked for: a new app has no release yet, and a program that is missing there is for the release program
+# to report.
 VERIFY = (
-    "room=$(mktemp -d) && cp {candidate} $room/NAME && "
-    "found=$(SYSTEMD_COLORS=0 systemd-analyze verify --man=no $room/INSTANCE 2>&1 "
-    "| grep -E '^(INSTANCE|'$room'/)' | grep -v 'is not executable: No such file'); "
+    "room=$(mktemp -d) && {copies} && "
+    "found=$(SYSTEMD_COLORS=0 systemd-analyze verify --man=no {paths} 2>&1 "
+    "| grep -E '^({names}|'$room'/)' | grep -v 'is not executable: No such file'); "
     'rm -rf "$room"; test -z "$found" || ( echo "$found" >&2; exit 1 )'
 )
 
 
-@operation()
-def unit(unit: str, content: str) -> Commands:
-    """Put a unit's file in place, if systemd has nothing to say against it; systemd is not told to read it.
+def candidate(unit: str) -> str:
+    """Where a unit waits for its verification: systemd passes over the name."""
+    return f"{DIRECTORY}/.{unit}.candidate"
 
-    + unit: its name, "podcast@.service"
-    + content: the text
+
+def verification(units: list[str]) -> str:
+    """Shell command that says what systemd has against the candidates of the units; status 1 if it has."""
+    instances = [unit.replace("@.", "@verified.") for unit in units]
+    return VERIFY.format(
+        copies=" && ".join(f"cp {candidate(unit)} $room/{unit}" for unit in units),
+        paths=" ".join(f"$room/{instance}" for instance in instances),
+        names="|".join(instance.replace(".", r"\.") for instance in instances),
+    )
+
+
+@operation()
+def units(units: Mapping[str, str]) -> Commands:
     """
-    check = VERIFY.replace("INSTANCE", unit.replace("@.", "@verified.")).replace("NAME", unit)
-    dest = str(PurePosixPath(DIRECTORY) / unit)
-    yield from checked.file._inner(dest=dest, content=content, check=check)
+    Put the files of units that belong together in place, if systemd has nothing to say against any of them;
+    systemd is not told to read them.
+
+    + units: {name: text}: {"podcast@.service": "[Unit]..."}
+    """
+    paths = {f"{DIRECTORY}/{unit}": text for unit, text in units.items()}
+    changed = [path.removeprefix(f"{DIRECTORY}/") for path in differing(paths, "644")]
+    if not changed:
+        host.noop("the units are as they should be")
+        return
+    candidates = [QuoteString(candidate(unit)) for unit in changed]
+    for unit in changed:
+        show_diff(f"{DIRECTORY}/{unit}", units[unit])
+        yield FileUploadCommand(StringIO(units[unit]), candidate(unit))
+    yield StringCommand(
+        *("chown", "root:root", *candidates, "&&", "chmod", "644", *candidates, "&&"),
+        *("{", f"{verification(changed)};", "}"),
+        *("||", "{", "status=$?;", "rm", "-f", *candidates, ";", "exit", "$status;", "}"),
+    )
+    moves = [
+        ("mv", "-f", QuoteString(candidate(unit)), QuoteString(f"{DIRECTORY}/{unit}")) for unit in changed
+    ]
+    yield StringCommand(*moves[0], *(word for move in moves[1:] for word in ("&&", *move)))

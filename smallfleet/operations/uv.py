@@ -9,7 +9,7 @@ from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, deploy, o
 from pyinfra.operations import apt, files
 
 from smallfleet.facts.files import FileState
-from smallfleet.operations import Commands
+from smallfleet.operations import Commands, several
 from smallfleet.operations.secrets import digest
 
 TEMPLATES = Path("templates/uv")
@@ -74,9 +74,7 @@ def installed() -> None:
         uv=None,
     )
     files.link(name="Put uv on the path", path="/usr/local/bin/uv", target=f"{HOME}/bin/uv")
-    files.put(
+    several.files(
         name="Let uv trust what the droplet trusts",
-        src=str((TEMPLATES / "uv.toml").resolve()),
-        dest="/etc/uv/uv.toml",
-        mode="644",
+        files={"/etc/uv/uv.toml": (TEMPLATES / "uv.toml").read_text()},
     )

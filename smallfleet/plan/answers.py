@@ -11,7 +11,7 @@ from typing import Any
 from pyinfra.facts import apt, deb, files, server, systemd
 
 from smallfleet.facts.drift import NftDrift, People
-from smallfleet.facts.files import FileState
+from smallfleet.facts.files import Directories, FileState, FileStates
 from smallfleet.facts.mongodb import Member, MongodbSet, MongodbUsers
 from smallfleet.facts.nginx import NginxCertificates, NginxFiles
 from smallfleet.facts.release import ReleaseStatus
@@ -117,19 +117,42 @@ def _find(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: A
     return None if lines is None else [line for line in lines if re.search(arguments["pattern"], line)]
 
 
+def _owned(node: Node) -> dict[str, str]:
+    return {"user": node.user, "group": node.group, "mode": str(node.mode)}
+
+
 @answers(FileState)
 def _state(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
     node = overlay.paths.get(arguments["path"])
     if node is None:
         return now()
-    if node.kind != "file":
-        return None
-    return {
-        "sha256": node.digest("sha256"),
-        "user": node.user,
-        "group": node.group,
-        "mode": str(node.mode),
+    return {"sha256": node.digest("sha256"), **_owned(node)} if node.kind == "file" else None
+
+
+@answers(FileStates)
+def _states(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
+    nodes = {path: overlay.paths.get(path) for path in arguments["paths"]}
+    there = {path: state for path, state in now().items() if nodes.get(path) is None}
+    return there | {
+        path: {"sha256": node.digest("sha256"), **_owned(node)}
+        for path, node in nodes.items()
+        if node and node.kind == "file"
     }
+
+
+@answers(Directories)
+def _directories(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
+    there = now()
+    for path in arguments["paths"]:
+        node = overlay.node(path)
+        # Where it is only known that something in it will be there, it may be there already.
+        implied = node is not None and path.rstrip("/") not in overlay.paths
+        if node is None or (implied and path in there):
+            continue
+        there = {key: owned for key, owned in there.items() if key != path}
+        if node.kind == "directory":
+            there[path] = _owned(node)
+    return there
 
 
 @answers(server.AuthorizedKeys)

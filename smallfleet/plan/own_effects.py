@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from smallfleet.facts.drift import HeldPackages, NftDrift, People, StrayDropIns
+from smallfleet.facts.files import FileStates
 from smallfleet.facts.mongodb import MongodbSet
 from smallfleet.facts.nginx import DIRECTORY, NginxCertificates, NginxFiles
 from smallfleet.facts.tls import LIVE, Certificates
@@ -17,6 +18,7 @@ from smallfleet.operations import (
     nginx,
     release,
     secrets,
+    several,
     tls,
     uv,
 )
@@ -36,10 +38,30 @@ def _checked(change: Change) -> None:
     service(change)  # by the command that makes it live
 
 
-@found_by_name("smallfleet.operations.units.unit")
-def _unit(change: Change) -> None:
-    path = f"/etc/systemd/system/{change.arguments['unit']}"
-    change.write(path, Node("file", change.arguments["content"].encode()))
+def _write_differing(change: Change, files: dict[str, str], mode: str) -> None:
+    there = change.ask(FileStates, paths=list(files))
+    for path, text in files.items():
+        if there.get(path) != several.wanted(text, mode):
+            change.write(path, Node("file", text.encode(), mode=int(mode)))
+
+
+@changes(several.files)
+def _files(change: Change) -> None:
+    _write_differing(change, change.arguments["files"], change.arguments["mode"])
+
+
+@changes(several.directories)
+def _directories(change: Change) -> None:
+    said = change.arguments
+    for path in said["paths"]:
+        node = Node("directory", user=said["user"], group=said["group"], mode=_mode(said, "755"))
+        change.overlay.put(path.rstrip("/"), node)
+
+
+@found_by_name("smallfleet.operations.units.units")
+def _units(change: Change) -> None:
+    units = change.arguments["units"]
+    _write_differing(change, {f"/etc/systemd/system/{unit}": text for unit, text in units.items()}, "644")
 
 
 @found_by_name("smallfleet.operations.accounts.system")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 MODULES = {  # of a program that is more than one file, each after what it imports
@@ -21,6 +22,7 @@ def path(name: str) -> Path:
     return Path(__file__).parent / f"{name}.py"
 
 
+@cache
 def text(name: str) -> str:
     """The program `name` ("release") joined from its modules into one file, that droplets get in one step.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyinfra.api.state import BaseStateCallback, StateStage
 from pyinfra.context import ctx_host
 
-from smallfleet.operations.called import called
+from smallfleet.operations.called import called, function_of
 from smallfleet.secrets.secret import MASK, Secret
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ class Asked(BaseStateCallback):
 def _of_text(operation: Any) -> bool:
     """Whether what an operation writes is known to be text, and not much of it."""
     try:
-        function, arguments = called(operation.command_generator)
+        function = function_of(operation.command_generator)
+        put = function.__module__ == "pyinfra.operations.files" and function.__name__ == "put"
+        arguments = called(operation.command_generator)[1] if put else {}
     except (KeyError, TypeError):
         return False
     module = function.__module__ or ""  # a function of a deploy script has none
@@ -85,9 +87,7 @@ def _of_text(operation: Any) -> bool:
         return True
     if module != "pyinfra.operations.files":
         return False
-    return function.__name__ in ("template", "line") or (
-        function.__name__ == "put" and _is_text(arguments.get("src"))
-    )
+    return function.__name__ in ("template", "line") or (put and _is_text(arguments.get("src")))
 
 
 def _is_text(source: Any) -> bool:

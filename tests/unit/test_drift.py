@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pyinfra.facts.deb import DebPackages
+
 from smallfleet.facts.drift import HeldPackages, NftDrift, People, StrayDropIns
 
 FILE, TABLE = "/etc/nftables.conf", "inet smallfleet"
@@ -16,7 +18,19 @@ def test_people_and_whether_they_may_log_in() -> None:
 
 
 def test_held_packages() -> None:
-    assert HeldPackages().process(["nginx", ""]) == ["nginx"]
+    said = [
+        "Desired=Unknown/Install/Remove/Purge/Hold",
+        "| Status=Not/Inst/Conf-files/Unpacked/halF-conf/Half-inst/trig-aWait/Trig-pend",
+        "||/ Name           Version      Architecture Description",
+        "+++-==============-============-============-=====================",
+        "ii  curl           7.88.1-10    amd64        a client of many protocols",
+        "hi  nginx          1.22.1-9     amd64        a web server",
+        "hHR libc6:amd64    2.36-9       amd64        the C library",
+        "rc  hello          2.10-3       amd64        removed",
+    ]
+    assert HeldPackages().process(said) == ["nginx", "libc6:amd64"]
+    # So that one answer serves both.
+    assert HeldPackages().command() == DebPackages().command()
 
 
 def test_the_kernels_rules_against_the_files() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,39 @@ def answers(shell: Shell, *commands: str) -> list[Question]:
     with gevent.Timeout(20):
         assert all(question.wait() for question in questions)
     return questions
+
+
+SCRIPTS = [
+    "echo \"it's\" 'two  spaces' $HOME",
+    "exit 3",
+    "exit 4 # and a comment",
+    "echo $# $0; set -e; false; echo never",
+    "cd / && pwd",
+    "x=1; unset y; set -u; echo ${y}; echo never",
+    "exec echo gone",
+    "trap 'echo trapped' EXIT; exit 5",
+    "f() { return 6; }; f",
+    "echo (",
+    "echo )",
+    "fi",
+    "cat; echo $?",
+    "! (test -e /nowhere || test -L /nowhere ) || ( stat -c '%U %N' /nowhere 2>/dev/null )",
+    "kill -TERM $(sh -c 'echo $PPID'); sleep 5",
+    'echo unfinished "',
+    "-c",
+    "",
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_is_answered_as_a_shell_of_its_own_answers_it(channel: LocalChannel, script: str) -> None:
+    own = subprocess.run(["sh", "-c", script], stdin=subprocess.DEVNULL, capture_output=True)
+    # Between others, so that nothing of it is left to them.
+    _, found, last = answers(Shell(channel), "false", f"sh -c {shlex.quote(script)}", "sh -c 'echo $# $?'")
+    assert found.status == (own.returncode if own.returncode >= 0 else 128 - own.returncode)
+    assert found.stdout == own.stdout
+    assert found.status != 0 or found.stderr == own.stderr  # a fact that fails is asked once more, plainly
+    assert last.stdout == subprocess.run(["sh", "-c", "echo $# $?"], capture_output=True).stdout
 
 
 def test_many_commands_in_one_write_are_answered_in_order(channel: LocalChannel) -> None:
@@ -155,6 +189,30 @@ def test_an_answer_holds_until_any_change(monkeypatch: pytest.MonkeyPatch) -> No
     assert known.recall("a", False)
     now += memory.AGE_AFTER_CHANGE + 0.1
     assert not known.recall("a", False)
+
+
+def test_an_answer_grows_old_from_its_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    changes = Changes()
+    known = Memory(changes, ["slow", "next"])
+    slow, following = Question("slow"), Question("next")
+    known.keep([slow, following], changes.count, False)
+    now += 10 * memory.AGE
+    assert known.recall("slow", False) is slow, "what is under way is not asked once more"
+    assert known.ahead(False) == []
+    for question in (slow, following):
+        question.status = 0
+        question.end_of_stream()
+        question.end_of_stream()
+    now += memory.AGE - 0.1
+    assert known.recall("next", False) is following
+    now += 0.2
+    assert not known.recall("next", False)
+    slow = Question("slow")
+    known.keep([slow], changes.count, False)
+    changes.count += 1
+    assert not known.recall("slow", False), "asked before the change"
 
 
 def test_what_is_asked_ahead_follows_the_last_run() -> None:
