@@ -160,5 +160,6 @@ def test_members_are_read_from_what_mongod_says() -> None:
 def test_the_program_is_one_file_that_python_reads() -> None:
     text = programs.text("mongodb_set")
     compile(text, "mongodb_set.py", "exec")
-    assert "smallfleet" not in [line for line in text.splitlines() if line.startswith(("import", "from"))]
-    assert text.endswith("sys.exit(main())\n")
+    imported = [line for line in text.splitlines() if line.startswith(("import", "from"))]
+    assert imported and not any("smallfleet" in line for line in imported)
+    assert text.endswith("raise SystemExit(main())\n")
