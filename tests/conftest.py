@@ -54,6 +54,7 @@ class Files(LoadFileScheduling):
         return FLEET[0] if name in FLEET else name
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Files:
     config.option.loadscopereorder = False
     return Files(config, log)
