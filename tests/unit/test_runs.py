@@ -119,7 +119,7 @@ class Kept:
     def cut(self) -> None:
         assert self.process.stdin
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_a_broken_lock_is_free_and_its_run_cannot_take_it_again(room: Path) -> N
     first = Kept(room, {"keep": note("first"), "lock": True})
     released = Kept(room, {"release": "ben@desk"}).answer
     assert released["alive"] and released["released"]["id"] == "first"
-    first.process.wait(10)
+    first.process.wait(60)
     assert records(room)["first"]["result"] == "stopped: ben@desk broke the lock"
     assert Kept(room, {"keep": note("first"), "lock": True}).answer == {"broken": "ben@desk broke the lock"}
     assert Kept(room, {"keep": note("second"), "lock": True}).answer["kept"]
