@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from smallfleet.model.roles import AppRole
 from smallfleet.operations import nginx
-from smallfleet.programs.nginx_swap import swapping
+from smallfleet.programs.nginx_swap import rehearsal, swapping
 from smallfleet.programs.nginx_swap.asking import Answer, Question, flaw, one_file, questions, worse
 
 HEALTH = Question("https", "a.example.com", "/health", exact=True)
@@ -130,3 +130,55 @@ def test_what_is_exchanged_goes_aside_and_comes_back(tmp_path: Path, monkeypatch
     candidate("second")
     swapping.put_back()
     assert (tmp_path / "sites/a.conf").read_text() == (tmp_path / "nginx.conf").read_text() == "first"
+
+
+@pytest.mark.parametrize(("fault", "reloads"), [(swapping.NotTaken, 1), (swapping.Refused, 2)])
+def test_what_nginx_did_not_take_is_not_reloaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[Exception], reloads: int
+) -> None:
+    for name, path in {"NGINX": ".", "CANDIDATE": "candidate", "PREVIOUS": "previous"}.items():
+        monkeypatch.setattr(swapping, name, tmp_path / path)
+    (tmp_path / "nginx.conf").write_text("before")
+    (tmp_path / "candidate/sites").mkdir(parents=True)
+    (tmp_path / "candidate/nginx.conf").write_text("candidate")
+    taken: list[str] = []
+
+    def take() -> None:
+        taken.append((tmp_path / "nginx.conf").read_text())
+        if len(taken) == 1:
+            raise fault("the port is taken")
+
+    monkeypatch.setattr(swapping, "take", take)
+    monkeypatch.setattr(swapping, "run", lambda *command: (0, ""))
+    monkeypatch.setattr(swapping, "rehearsed", lambda *arguments: [])
+    with pytest.raises(swapping.Refused, match="the port is taken\nThe configuration before it is back"):
+        swapping.swap([])
+    assert taken == ["candidate", "before"][:reloads]
+    assert (tmp_path / "nginx.conf").read_text() == "before"
+
+
+def test_what_the_rehearsal_shows_never_comes_into_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swapping, "CANDIDATE", tmp_path / "candidate")
+    (tmp_path / "candidate/sites").mkdir(parents=True)
+    monkeypatch.setattr(swapping, "run", lambda *command: (0, ""))
+    monkeypatch.setattr(swapping, "rehearsed", lambda *arguments: ["a site answered 200 before, and now 502"])
+    monkeypatch.setattr(swapping, "put_in_place", lambda: pytest.fail("it was put in place"))
+    with pytest.raises(swapping.Refused, match="and now 502"):
+        swapping.swap([])
+    assert not (tmp_path / "candidate").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "outside"),
+    [
+        ('connect() to unix:/run/no.sock failed (2: …), upstream: "uwsgi://unix:/run/no.sock:"', False),
+        ('connect() failed (111: Connection refused), upstream: "uwsgi://127.0.0.1:9", host: "a"', True),
+        ('connect() failed (101: Network is unreachable), upstream: "http://10.0.0.2:80/x"', True),
+        ("[emerg] 12#12: bind() to 10.0.0.2:80 failed (99: Cannot assign requested address)", True),
+        ('open() "/srv/nowhere/site.css" failed (2: No such file or directory)', False),
+    ],
+)  # fmt: skip
+def test_what_a_network_of_its_own_cannot_reach_is_no_fault(line: str, outside: bool) -> None:
+    assert bool(rehearsal.OUTSIDE.search(line)) is outside
