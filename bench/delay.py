@@ -49,7 +49,8 @@ def carry(delay: float, host: str, port: int, counts: dict[str, int]) -> None:
 
 def main() -> None:
     milliseconds, host, port = sys.argv[1:]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # paramiko ends it so
+    for name in (signal.SIGTERM, signal.SIGHUP):  # paramiko ends it by the one, ssh by the other
+        signal.signal(name, lambda *_: sys.exit())
     counts = {"out": 0, "in": 0, "turns": 0}
     try:
         carry(float(milliseconds) / 2000, host, int(port), counts)

@@ -110,8 +110,7 @@ def provisioned(count: int, wanted: argparse.Namespace, results: Results) -> Non
             for row in wanted.rows:
                 if row == "wire":
                     for name in wanted.ways:
-                        if name != "floor":
-                            wire(name, ways[name], rooms, results)
+                        wire(name, ways[name], rooms, results)
                 elif row != "first":
                     for delay in wanted.delays:
                         measure(row, delay, wanted, ways, results)
