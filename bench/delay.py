@@ -9,6 +9,7 @@ trips.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -49,16 +50,25 @@ def carry(delay: float, host: str, port: int, counts: dict[str, int]) -> None:
 
 def main() -> None:
     milliseconds, host, port = sys.argv[1:]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # paramiko ends it so
     counts = {"out": 0, "in": 0, "turns": 0}
-    try:
-        carry(float(milliseconds) / 2000, host, int(port), counts)
-    except OSError:
-        pass  # either side is gone
-    finally:
+    said = False
+
+    def say(*_: object) -> None:
+        """Write the counts, once, and end: a signal may come while that is done."""
+        nonlocal said
+        if said:
+            return
+        said = True
         if path := os.environ.get("SMALLFLEET_BENCH_WIRE"):
             with open(path, "a") as file:  # noqa: PTH123 # one write of one line
                 file.write(json.dumps(counts) + "\n")
+        os._exit(0)
+
+    for name in (signal.SIGTERM, signal.SIGHUP):  # paramiko ends it by the one, ssh by the other
+        signal.signal(name, say)
+    with contextlib.suppress(OSError):  # either side is gone
+        carry(float(milliseconds) / 2000, host, int(port), counts)
+    say()
 
 
 if __name__ == "__main__":

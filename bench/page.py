@@ -112,6 +112,11 @@ def goals(results: Results, droplets: int = 8) -> str:
     goal("… and at most so many times the floor", f"{FLOORS}", floors, "{:.1f}", (floors or 9) <= FLOORS)
     far = median("nothing", "smallfleet", 150)
     goal("… with 150 ms added", f"{FAR:.0f} s", far, "{:.1f} s", (far or 9) <= FAR)
+    wires = [results.figure(droplets, "nothing", 0, way) for way in ("smallfleet", "floor")]
+    if all(figure and figure.wire for figure in wires):
+        turns = [figure.wire["turns"] for figure in wires if figure]
+        beyond = turns[0] - turns[1]
+        goal("… round trips beyond those of `ssh true`", f"{TURNS}", beyond, "{:.1f}", beyond <= TURNS)
     more = quotient(changed, ours)
     what = "one template changed: times the no-change run, the reload included"
     goal(what, f"{CHANGE}, and the reload", more, "{:.1f}", (more or 9) <= CHANGE)

@@ -26,6 +26,7 @@ def group(title: str, figures: list[Figure], top: int) -> tuple[list[str], int]:
     y = top + HEAD
     for figure in figures:
         name = WAYS[figure.way].title.replace("`", "")
+        said = f"{figure.median:.0f} s" if figure.median >= 100 else f"{figure.median:.3g} s"
         length = figure.median * scale
         low, high = (LEFT + limit(figure.seconds) * scale for limit in (min, max))
         middle, colour = y + BAR / 2, COLOURS[figure.way]
@@ -34,7 +35,7 @@ def group(title: str, figures: list[Figure], top: int) -> tuple[list[str], int]:
             f'<text x="{LEFT - 8}" y="{y + 12}" font-size="12" text-anchor="end">{escape(name)}</text>',
             f'<rect x="{LEFT}" y="{y}" width="{max(length, 1):.1f}" height="{BAR}" fill="{colour}"/>',
             f'<path d="M{low:.1f} {middle}H{high:.1f}{"".join(ends)}" stroke="#222" fill="none"/>',
-            f'<text x="{high + 8:.1f}" y="{y + 12}" font-size="12">{figure.median:.3g} s</text>',
+            f'<text x="{high + 8:.1f}" y="{y + 12}" font-size="12">{said}</text>',
         ]
         y += BAR + GAP
     return parts, y + 12

@@ -1,7 +1,7 @@
 """A fleet of any size for the benchmarks: a copy of the owner's rooms, and a lab of its own.
 
 The first eight droplets are those of inventory/prod.py; more of them are more of the same apps, each with a
-domain, a database and a repository of its own: podcast2, courses2, …
+domain, a database and a repository of its own: podcast2, courses2, … A single one has podcast and MongoDB.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class Rooms:
             (directory / f"roles/{app}.yml").write_text(role_like(text, base, app))
         droplets = [f"Droplet({app!r}, size='s-1vcpu-1gb', roles=[{app!r}])," for app in apps]
         droplets.append("Droplet('mongo', size='s-1vcpu-2gb', roles=['mongodb']),")
+        if count == 1:
+            droplets = ["Droplet('all', size='s-1vcpu-2gb', roles=['podcast', 'mongodb']),"]
         self.inventory = f"inventory/bench{count}.py"
         text = INVENTORY.format(count=count, droplets="\n        ".join(droplets))
         (directory / self.inventory).write_text(text)

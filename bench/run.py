@@ -86,7 +86,8 @@ def wire(name: str, way: Way, rooms: Rooms, results: Results) -> None:
     end = time.monotonic() + 10  # the proxies write when the client is gone
     while len(said := path.read_text().splitlines() if path.exists() else []) < rooms.count:
         if time.monotonic() > end:
-            raise SystemExit(f"{name}: of {rooms.count} proxies {len(said)} have said what passed")
+            say(f"{name}: not counted, as of {rooms.count} connections {len(said)} have said what passed")
+            return
         time.sleep(0.1)
     counted = {key: sum(json.loads(one)[key] for one in said) / rooms.count for key in ("turns", "out", "in")}
     figure = results.figure(rooms.count, "nothing", 0, name) or Figure(rooms.count, "nothing", 0, name)
@@ -110,8 +111,7 @@ def provisioned(count: int, wanted: argparse.Namespace, results: Results) -> Non
             for row in wanted.rows:
                 if row == "wire":
                     for name in wanted.ways:
-                        if name != "floor":
-                            wire(name, ways[name], rooms, results)
+                        wire(name, ways[name], rooms, results)
                 elif row != "first":
                     for delay in wanted.delays:
                         measure(row, delay, wanted, ways, results)

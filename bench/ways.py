@@ -151,12 +151,13 @@ class Floor(Way):
     def run(self, delay: int, dry: bool = False, wire: Path | None = None) -> Run:
         """Seconds until `ssh HOST true` has ended on all droplets, started at once."""
         options = [f"UserKnownHostsFile={self.fleet.known_hosts}", "BatchMode=yes", "ControlPath=none"]
-        if delay:
+        if delay or wire:
             options.append(f"ProxyCommand={proxy(delay)}")
         words = ["ssh", "-F", "none", "-i", str(self.fleet.ssh_key)]
         words += [word for option in options for word in ("-o", option)]
         start, before = time.monotonic(), worked()
-        running = [subprocess.Popen([*words, f"root@{at}", "true"]) for at in self.addresses]
+        environment = self.environment(wire)
+        running = [subprocess.Popen([*words, f"root@{at}", "true"], env=environment) for at in self.addresses]
         if any([one.wait() for one in running]):
             raise SystemExit("ssh true failed")
         return Run(time.monotonic() - start, worked() - before, None)

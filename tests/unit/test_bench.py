@@ -12,8 +12,9 @@ import yaml
 from bench import page, picture
 from bench.differences import differences, unexplained
 from bench.results import Results
-from bench.rooms import PROJECT, apps_of, role_like
+from bench.rooms import PROJECT, Rooms, apps_of, role_like
 from bench.ways import changes_in_recap, changes_in_table
+from smallfleet.inventory import load_inventory
 
 
 def test_more_droplets_are_more_of_the_same_apps() -> None:
@@ -31,6 +32,16 @@ def test_a_role_of_the_same_app_has_its_own_domain_database_and_files() -> None:
     assert video["app"]["module"] == "video:application"
     podcast = yaml.safe_load(role_like((PROJECT / "roles/podcast.yml").read_text(), "podcast", "podcast2"))
     assert podcast["aliases"] == ["www.podcast2.{domain}"]
+
+
+def test_a_fleet_of_sixty_four_is_a_valid_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = Rooms(tmp_path, 64, "no-lab")
+    path = tmp_path / rooms.inventory
+    path.write_text(path.read_text().replace(".in_lab()", ""))
+    monkeypatch.chdir(tmp_path)
+    fleet = load_inventory(path)
+    assert len(fleet.droplets) == 64 and len(fleet.apps) == 63  # the roles are checked as they are read
+    assert fleet.roles_of("courses9")[-1] == "courses9"
 
 
 TABLE = """
