@@ -92,7 +92,7 @@ if not container and base.swap:
 
 # Security updates.
 several.files(
-    name="Install security updates by themselves, daily; never reboot, nor restart a service",
+    name="Install security updates daily; reboot nothing and restart no service by itself",
     files={
         "/etc/apt/apt.conf.d/20auto-upgrades": checked.render(
             TEMPLATES / "apt/20auto-upgrades.j2", enabled=base.unattended_upgrades.enabled

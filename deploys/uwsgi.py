@@ -23,7 +23,7 @@ if apps:
     )
     uv.installed(name="uWSGI: install uv")
     several.directories(
-        name="uWSGI: the directories of configuration, of each app and of its releases",
+        name="uWSGI: the directory of configuration, each app's own and its directory of releases",
         paths=["/etc/uwsgi", *(f"/srv/{app.name}{path}" for app in apps for path in ("", "/releases"))],
     )
     for app in host.loop(apps):
