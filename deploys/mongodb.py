@@ -77,8 +77,8 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
     if len(members) > 1 and there and there["sha256"] != secrets.digest(key):
         raise FleetError(
             f"{host.name} has another keyfile than the secret mongodb/keyfile, and members with different "
-            "ones refuse each other. Give the secret its old value back; or go back to one member, change it, and "
-            "have three again (docs/mongodb.md)."
+            "ones refuse each other. Give the secret its old value back; or go back to one member, change it "
+            "there, and have three again (docs/mongodb.md)."
         )
     keyfile = secrets.file(
         name="Put the keyfile",
