@@ -10,7 +10,7 @@ USERS, WANTED and CURRENT are files that root alone reads:
 The first user is the administrator; a fresh mongod lets it be made from localhost without a password. A role
 is one on the user's own database. In a replica set the primary makes them, the other members wait for that;
 one that is in no set yet gets them when it joins. States: ok, missing, password (it cannot log in), roles
-(not as wanted). No password is ever printed.
+(not as wanted); {} where a member has no data to be asked for at the moment. No password is ever printed.
 Ends with 1 and a sentence when mongod does not answer or refuses the administrator.
 """
 
@@ -104,7 +104,10 @@ def state(path: str) -> dict[str, str]:
         if error.code != REFUSED:
             raise
         return {users[0]["name"]: "password"}  # or missing: one cannot tell without logging in
-    return {user["name"]: state_of(client, port, user) for user in users}
+    try:
+        return {user["name"]: state_of(client, port, user) for user in users}
+    except NotPrimaryError:
+        return {}  # it has left its set, or copies its data: it cannot be asked
 
 
 def administrator(port: int, wanted: User, current: User | None) -> MongoClient[dict[str, Any]]:
@@ -171,7 +174,8 @@ def apply(wanted: str, current: str) -> None:
             if hello.get("isWritablePrimary"):
                 make(port, users, last)
                 return
-            if all(found == "ok" for found in state(wanted).values()):
+            states = state(wanted)
+            if states and all(found == "ok" for found in states.values()):
                 return
         except NotPrimaryError:
             pass  # an election came between
