@@ -1,5 +1,5 @@
 """The droplet's own firewall: SSH and the web from anywhere, MongoDB from the private network, nothing else.
-Where an edge is in front of all of a droplet's sites, their requests from that edge alone.
+Where an edge or a load balancer is in front of all of a droplet's sites, the web comes from there alone.
 
 pyinfra inventory/prod.py deploys/firewall.py
 """

@@ -35,6 +35,7 @@ class Balancer:
         self._turns = itertools.count()
         self._checks: dict[str, asyncio.Task[None]] = {}
         self._servers: dict[int, asyncio.Server] = {}
+        self._open: set[asyncio.Task[None] | None] = set()
 
     async def load(self) -> None:
         """Take the configuration; targets that stay keep their health."""
@@ -94,6 +95,8 @@ class Balancer:
         return well[first:] + well[:first]
 
     async def _serve(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._open.add(task)  # the loop itself does not hold on to it
         try:
             for target in self._order()[:TRIES]:
                 with contextlib.suppress(OSError, asyncio.TimeoutError):
@@ -107,6 +110,7 @@ class Balancer:
                     return
         finally:
             writer.close()
+            self._open.discard(task)
 
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]

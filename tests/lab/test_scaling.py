@@ -25,9 +25,11 @@ INVENTORY = "inventory/grow.py"
 DOMAIN = "podcast.example.com"
 AWAY = """
 from pyinfra import host
-from smallfleet.operations import edge
-if host.name == "hub":
+from smallfleet.operations import balancer, edge
+if host.name == "hub" and not host.data.get("balanced"):
     edge.away(name="Away", droplet="web1", seconds=host.data.seconds)
+if host.name == "web1" and host.data.get("balanced"):
+    balancer.left(name="Away", leaves=True, seconds=host.data.seconds)
 """
 
 
@@ -304,6 +306,18 @@ def test_a_patch_day_behind_a_load_balancer(grown: Grown, capsys: pytest.Capture
     with capsys.disabled():
         print(f"\na patch day behind a load balancer\n{crowd.table()}")
     assert not before.items() & boots(work).items(), ran.stderr[-3000:]
+    assert not crowd.failed, crowd.table()
+
+
+def test_a_droplet_that_wants_no_requests_of_the_load_balancer_gets_none(grown: Grown) -> None:
+    with grown.crowd(balancer(grown)["ip"], fresh=True) as crowd:
+        grown.work.deploy(INVENTORY, "deploys/away.py", "--data", "seconds=25", "--data", "balanced=true")
+        served, answers = grown.served("web1"), len(crowd.answers)
+        crowd.wait_for(answers + 40)
+        if "leaving" in grown.work.ssh("web1", "ls /run"):  # the machine may be slow, and the time over
+            assert grown.served("web1") - served == 0
+        served = grown.served("web1")
+        eventually(lambda: grown.served("web1") > served, "web1 gets requests again by itself", 90)
     assert not crowd.failed, crowd.table()
 
 

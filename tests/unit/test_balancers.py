@@ -7,16 +7,19 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import digitalocean as do
 import pytest
 
-from smallfleet import Droplet, Fleet, LoadBalancer
+from smallfleet import Droplet, Fleet, LoadBalancer, patchday
 from smallfleet.cloud.balancers import differs, wanted_balancer
 from smallfleet.cloud.create import destroy_fleet
 from smallfleet.cloud.plan import plan
 from smallfleet.cloud.survey import survey
+from smallfleet.context import Context
+from smallfleet.facts.patch import nothing
 from smallfleet.lab.balancer import Balancer
 from smallfleet.model.balancing import ALIVE
 from smallfleet.rendering import render
@@ -142,6 +145,31 @@ def test_a_mistake_is_said_with_its_line(fleet: Fleet, balancers: list[LoadBalan
     fleet.droplets.append(Droplet("courses", size="s-1vcpu-1gb", roles=["courses"]))
     fleet.load_balancers.extend(balancers)
     assert said in (text := problems(fleet)) and "test_balancers.py:" in text
+
+
+def test_a_patch_day_and_the_firewall_know_of_it(balanced: Fleet) -> None:
+    patch: Any = {**nothing(), "then_reboot": ["kernel"], "boot": 3.0}
+    alone = balanced.model_copy(update={"droplets": balanced.droplets[:2]})
+    assert [patchday.balanced(balanced, name) for name in ("podcast", "podcast2", "mongo")] == [
+        True,
+        True,
+        False,
+    ]
+    assert not patchday.balanced(alone, "podcast"), "it has no other to go to"
+    assert patchday.effect_of(balanced, "podcast", patch) == "nothing"
+    assert patchday.effect_of(alone, "podcast", patch) == "podcast away: about 7 s"
+    addresses = {
+        d.name: {"public": f"192.0.2.{n}", "private": f"10.0.0.{n}"} for n, d in enumerate(balanced.droplets)
+    }
+    led: dict[str, list[str]] = {}
+    host = SimpleNamespace(
+        name="podcast",
+        data={"fleet": balanced, "droplet": balanced.droplet("podcast"), "addresses": addresses},
+        connector=SimpleNamespace(names=lambda: led),
+    )
+    assert Context.of(host).hidden
+    led["podcast.example.com"] = ["192.0.2.0"]
+    assert not Context.of(host).hidden, "visitors may still come by its own address"
 
 
 def test_nginx_answers_a_load_balancer_apart_from_visitors(balanced: Fleet) -> None:
