@@ -22,6 +22,8 @@ HERE = Path(__file__).parent
 ORDER = [
     "lab/test_fleet.py",
     "lab/test_patch_day.py",
+    "lab/test_replica_set.py",
+    "lab/test_scaling.py",
     "lab/test_plan.py",
     "lab/test_cut.py",
     "lab/test_single.py",
