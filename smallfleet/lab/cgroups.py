@@ -10,7 +10,9 @@ from pathlib import Path
 
 TREE = Path("/sys/fs/cgroup")
 TOP = "smallfleet"
-V1 = ("systemd", "memory", "cpu", "pids")
+# Of a hybrid machine, every hierarchy that systemd in a droplet writes to. It keeps its units in `unified`:
+# droplets that share a group there remove each other's units' groups, at times just as a process enters.
+V1 = ("unified", "systemd", "memory", "cpu", "cpuacct", "blkio", "pids")
 
 
 def unified() -> bool:
@@ -41,7 +43,9 @@ def limit(group: str, memory: int, vcpus: int) -> None:
 
 def entering(group: str, command: list[str]) -> list[str]:
     """`command` with a shell before it that moves itself into `group` and then becomes it."""
-    moves = "".join(f"echo $$ > {shlex.quote(str(d))}/cgroup.procs && " for d in directories(group))
+    # systemd outside of the group removes what is empty in hierarchies that it has no use for: make it again.
+    places = [shlex.quote(str(directory)) for directory in directories(group)]
+    moves = "".join(f"mkdir -p {place} && echo $$ > {place}/cgroup.procs && " for place in places)
     return ["sh", "-c", moves + 'exec "$@"', "sh", *command]
 
 
@@ -79,11 +83,21 @@ def kill(group: str, seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-def remove(group: str) -> None:
-    """Remove `group` with all below it, once it is empty."""
+def clear(group: str) -> None:
+    """Remove what a boot left below `group`, once it is empty: the next boot finds it as the first did."""
     for top in directories(group):
         for path in sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True):
             _rmdir(path)
+        # nspawn hands v2's controllers on to groups below; until that is undone no process may enter `group`.
+        handed = top / "cgroup.subtree_control"
+        for controller in handed.read_text().split() if handed.exists() else ():
+            handed.write_text(f"-{controller}")
+
+
+def remove(group: str) -> None:
+    """Remove `group` with all below it, once it is empty."""
+    clear(group)
+    for top in directories(group):
         _rmdir(top)
 
 

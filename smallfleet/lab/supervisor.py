@@ -113,6 +113,7 @@ class Supervisor:
             while not self._stopping:
                 # A real power cycle forgets the firewall; a namespace that is kept does not.
                 run("ip", "netns", "exec", self.namespace, "nft", "flush", "ruleset")
+                cgroups.clear(self.group)
                 with self.log.open("ab") as console:
                     self._process = subprocess.Popen(
                         cgroups.entering(self.group, self._command),

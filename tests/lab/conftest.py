@@ -47,12 +47,6 @@ fleet = Fleet(
 globals().update(fleet.groups())
 """
 
-# Under cgroup v1 a unit of the container's own can fail at boot with 219/CGROUP, whichever it is: once more.
-START_FAILED_UNITS = (
-    "for unit in $(systemctl list-units --failed --plain --no-legend | cut -d' ' -f1); "
-    "do systemctl restart $unit; done"
-)
-
 
 class Workplace:
     """A copy of the owner's rooms in which a test may edit, and a lab that its commands run against."""

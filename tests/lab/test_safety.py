@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from smallfleet.lab.descriptor import Lab
-from tests.lab.conftest import START_FAILED_UNITS, Workplace, eventually, workplace
+from tests.lab.conftest import Workplace, eventually, workplace
 from tests.lab.faults import Cost, outage, record, timed, told
 from tests.lab.visitors import Crowd, Visit
 from tests.lab.visitors import Site as Visited
@@ -106,7 +106,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         place.deploy(site.inventory, "deploys/site.py")
         eventually(site.answers, "the site answers", 60)
         site.address = place.ssh("web1", "ip -4 -o address show dev eth0").split()[3].split("/")[0]
-        place.ssh("web1", START_FAILED_UNITS)
         yield site
 
 
