@@ -18,7 +18,7 @@ from smallfleet.programs.nginx_swap.asking import Answer, Question, ask_all, wor
 
 REHEARSE = "--rehearse"
 APART = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"]
-REHEARSAL_SECONDS = 8.0  # for NGINX to start and all sites to answer well
+REHEARSAL_SECONDS = 15.0  # for NGINX to start and all sites to answer well
 OWN = ("/var/log/nginx", "/var/cache/nginx")
 # In its log: what it could not reach by a network. smallfleet's apps are reached by sockets on the disk.
 OUTSIDE = re.compile(r'upstream: "[a-z]+://(?!unix:)|could not be resolved|\[emerg\]')
