@@ -156,6 +156,13 @@ class Set:
         config = admin.command("replSetGetConfig")["config"]
         return config, members_of(admin.command("replSetGetStatus"), config)
 
+    def electable(self) -> None:
+        """Let this member become primary again, if it stepped down itself within the last minute."""
+        client = self.entered(self.here)
+        if client:
+            client["admin"].command("replSetFreeze", 0)
+            client.close()
+
     def step_down(self) -> None:
         """Have the primary hand over to one that has all its writes. Failure where none can have them."""
         try:

@@ -215,6 +215,7 @@ def leave(here: Set) -> None:
             if step:
                 here.reconfigure(step)
             else:
+                here.electable()
                 here.step_down()
         return not out
 
