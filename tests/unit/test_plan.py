@@ -211,8 +211,8 @@ def test_the_tree_has_the_diff_and_what_reloads() -> None:
 def test_the_downtime_of_sites(action: str, unit: str, downtime: dict[str, str]) -> None:
     app = type("App", (), {"name": "podcast", "domain": "podcast.example.com", "aliases": [], "app": None})
     home = type("Home", (), {"name": "web"})
-    its = {"droplets_of": staticmethod(lambda name: [home]), "fronted_by": staticmethod(lambda name: [])}
-    fleet: Fleet = type("F", (), {"apps": [app], **its})  # type: ignore[assignment]
+    said = {"droplets_of": staticmethod(lambda name: [home]), "fronted_by": staticmethod(lambda name: [])}
+    fleet: Fleet = type("F", (), {"apps": [app], **said})  # type: ignore[assignment]
     operation = model.Operation(name="x", effects=[model.Effect(action=action, target=unit)])
     droplet = model.Droplet(name="web", roles=[], exists=True, operations=[operation])
     radius = blast_radius(fleet, [droplet], model.Cloud())
