@@ -56,13 +56,15 @@ if context.has("nginx"):
         "http2_listen": "" if new_http2 else " http2",
         "reject_handshake": not context.fleet.image.startswith("ubuntu-22"),
     }
+    alive = next((app for app in context.balanced if app.app), None)
     nginx.configured(
         name="NGINX: nginx.conf and a vhost for each app",
         files={
             "nginx.conf": render(
                 TEMPLATES / "nginx.conf.j2",
                 **shared,
-                alive=next((app for app in context.balanced if app.app), None),
+                alive=alive,
+                first=alive and context.fleet.droplets_of(alive.name)[0] == context.droplet,
                 alive_path=ALIVE,
                 ports=PORTS,
                 away=LEAVING,
