@@ -32,8 +32,8 @@ twice. Made by
     python bench/faults.py --output docs/faults.md
 
 on {date}, on a virtual machine with {processors} processors and {memory} GiB of memory
-(Python {python}, {system}). Other work kept it busy, so the times are long; what was lost does not depend
-on it.
+(Python {python}, {system}), whose load was {load:.0f} before: times are longer on a busy machine,
+what is lost is the same.
 
 - "Run": the seconds that the owner waited until he was told; for a run that was cut off, until the next run
   had completed it.
@@ -110,11 +110,13 @@ def main() -> None:
     wanted = parser.parse_args()
     if unknown := set(wanted.tests) - set(TESTS):
         parser.error(f"no such test: {', '.join(sorted(unknown))}")
+    load = os.getloadavg()[0]
     passed = all([run_test(name) for name in wanted.tests or TESTS])
     kept = made()
     dates = sorted({test["date"] for test in kept.values()})
     head = HEAD.format(
         date=" and ".join(dates),
+        load=load,
         processors=os.cpu_count(),
         memory=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         python=platform.python_version(),
