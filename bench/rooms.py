@@ -21,27 +21,11 @@ from smallfleet.inventory import load_inventory
 from smallfleet.lab import repositories
 from smallfleet.lab.descriptor import Lab
 from smallfleet.model.fleet import Fleet
+from tests.lab.conftest import INVENTORY
 
 PROJECT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 APPS = ("podcast", "courses", "bytes", "api", "search", "video", "media")
-INVENTORY = """from smallfleet import Droplet, Firewall, Fleet
-
-fleet = Fleet(
-    name="bench{count}",
-    region="nyc3",
-    image="debian-12-x64",
-    vpc="10.118.0.0/24",
-    domain="example.com",
-    ssh_keys=["~/.ssh/id_ed25519.pub"],
-    firewall=Firewall(ssh_from=["0.0.0.0/0", "::/0"]),
-    droplets=[
-        {droplets}
-    ],
-).in_lab()
-
-globals().update(fleet.groups())
-"""
 
 
 def apps_of(count: int) -> list[str]:
@@ -81,7 +65,7 @@ class Rooms:
         if count == 1:
             droplets = ["Droplet('all', size='s-1vcpu-2gb', roles=['podcast', 'mongodb']),"]
         self.inventory = f"inventory/bench{count}.py"
-        text = INVENTORY.format(count=count, droplets="\n        ".join(droplets))
+        text = INVENTORY.format(name=f"bench{count}", droplets="\n        ".join(droplets))
         (directory / self.inventory).write_text(text)
         self.template = directory / "templates/nginx/site.conf.j2"
         self._text, self._changes = self.template.read_text(), 0

@@ -196,18 +196,23 @@ def test_a_droplet_that_is_away_gets_nothing_and_comes_back_by_itself(grown: Gro
     assert not crowd.failed, crowd.table()
 
 
+def power_cut(grown: Grown, crowd: Crowd) -> int:
+    """Cut web2's power among visitors, and give it back; how many requests had failed by then."""
+    crowd.wait_for(100)
+    grown.power("web2", "power_off")
+    crowd.wait_for(len(crowd.answers) + 300)
+    off = len(crowd.failed)
+    grown.power("web2", "power_on")
+    eventually(lambda: grown.work.ssh("web2", "true; echo up", check=False) == "up\n", "web2 is up", 120)
+    served = grown.served("web2")
+    eventually(lambda: grown.served("web2") > served, "web2 gets requests again")
+    crowd.wait_for(len(crowd.answers) + 100)
+    return off
+
+
 def test_a_droplet_whose_power_goes(grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
     with grown.crowd(grown.public("hub")) as crowd:
-        crowd.wait_for(100)
-        grown.power("web2", "power_off")
-        crowd.wait_for(len(crowd.answers) + 300)
-        off = len(crowd.failed)
-        grown.power("web2", "power_on")
-        served = grown.served("web1")
-        eventually(lambda: grown.work.ssh("web2", "true; echo up", check=False) == "up\n", "web2 is up", 120)
-        served = grown.served("web2")
-        eventually(lambda: grown.served("web2") > served, "web2 gets requests again")
-        crowd.wait_for(len(crowd.answers) + 100)
+        off = power_cut(grown, crowd)
     with capsys.disabled():
         print(f"\na droplet's power is cut\n{crowd.table()}")
     assert {answer.kind for answer in crowd.failed} <= {"post"}, crowd.table()
@@ -290,15 +295,7 @@ def test_a_droplets_power_goes_behind_a_load_balancer(
     grown: Grown, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with grown.crowd(balancer(grown)["ip"], fresh=True) as crowd:
-        crowd.wait_for(100)
-        grown.power("web2", "power_off")
-        crowd.wait_for(len(crowd.answers) + 300)
-        off = len(crowd.failed)
-        grown.power("web2", "power_on")
-        eventually(lambda: grown.work.ssh("web2", "true; echo up", check=False) == "up\n", "web2 is up", 120)
-        served = grown.served("web2")
-        eventually(lambda: grown.served("web2") > served, "web2 gets requests again")
-        crowd.wait_for(len(crowd.answers) + 100)
+        off = power_cut(grown, crowd)
     with capsys.disabled():
         print(f"\na droplet's power is cut behind a load balancer\n{crowd.table()}")
     # What was under way: a load balancer of TCP knows no requests, and repeats none.
