@@ -120,7 +120,7 @@ class UwsgiRole(Role):
     threads: Positive = 4
     memory: Size = "256M"  # of the app's unit, all processes together
     harakiri: Positive = 30  # seconds that one request may take
-    max_requests: Positive = 5000  # per process, before it is started anew
+    max_requests: Positive = 5000  # per process, before it is started anew; not where there is only one
 
 
 class Archive(Part):

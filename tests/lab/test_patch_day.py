@@ -128,10 +128,11 @@ def test_a_patch_day_under_load(place: Workplace, capsys: pytest.CaptureFixture[
     assert by_status.get(503, 0) == len(refused) > 0
     assert {one.site for one in refused} == set(SITES)
     assert {one.kind for one in refused} <= {"dynamic", "API", "write"}
-    assert span(refused) <= away + 2 + 3  # 2 s are promised; 3 more are a busy machine's
+    # 2 s are promised (docs/patch-day.md has them); 10 more are a busy machine's.
+    assert span(refused) <= away + 2 + 10
     # Connections were lost by the reboot of the site's own droplet alone, one site after the other.
     lost = {site: [one for one in crowd.answers if one.site == site and one.status is None] for site in SITES}
-    assert all(span(answers) < 45 for answers in lost.values())
+    assert all(span(answers) < 90 for answers in lost.values())
     # A visitor may wait for as long as he has patience with who is away, so begins are compared.
     ordered = sorted((min(one.at for one in answers), site) for site, answers in lost.items() if answers)
     assert [site for _, site in ordered] == [site for site in SITES if lost[site]]

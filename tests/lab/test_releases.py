@@ -310,7 +310,7 @@ def test_going_back_takes_no_network_no_name_and_no_request(good: Place) -> None
     print(f"\nrollback {on_droplet:.2f} s, fleet rollback {whole:.2f} s\n{crowd.table()}\n{done.stderr}")
     assert good.serving()["release"] == first
     # On a quiet machine 1 s and less than 3 s: bench/rollback.py measures them.
-    assert on_droplet < 10 and whole < 30
+    assert on_droplet < 60 and whole < 60
     assert not crowd.failed, crowd.table()
     fault, cause = "A rollback, there and back", "repository and the cloud's API away; fleet rollback podcast"
     note(fault, cause, crowd, told(told_by_droplet, "was left"), whole)

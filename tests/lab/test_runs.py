@@ -28,7 +28,8 @@ from pyinfra.operations import files, server
 value = host.data.get("value")
 files.put(name="Put one", src=StringIO(f"value {value}\\n"), dest="/srv/one")
 if host.data.get("wait"):
-    server.shell(name="Wait", commands=[f"sleep {host.data.get('wait')}"])
+    seconds = host.data.get("wait")
+    server.shell(name="Wait", commands=[f"for _ in $(seq {seconds}); do test -e /run/go || sleep 1; done"])
 files.put(name="Put two", src=StringIO(f"value {value}\\n"), dest="/srv/two")
 """
 
@@ -175,7 +176,7 @@ def test_two_runs_that_create_from_nothing_create_nothing_twice(place: Workplace
 
 
 def test_a_second_run_says_whose_turn_it_is(place: Workplace) -> None:
-    first = tiny(place, "three", "--data", "wait=20")
+    first = tiny(place, "three", "--data", "wait=300")
     first.says("Starting operation: Wait")
     # A run that is limited to another droplet has to wait for its turn as well.
     with timed() as seconds:
@@ -190,7 +191,11 @@ def test_a_second_run_says_whose_turn_it_is(place: Workplace) -> None:
     place.run("pyinfra", SMALL, "fact", "server.Hostname")
     found = json.loads(place.run("fleet", "lock", "status", SMALL, "--json").stdout)
     assert {lock["where"] for lock in found} == {"web1", "db"} and all(lock["alive"] for lock in found)
+    for droplet in ("web1", "db"):
+        place.ssh(droplet, "touch /run/go")
     assert first.ends() == 0, first.said
+    for droplet in ("web1", "db"):
+        place.ssh(droplet, "rm /run/go")
     assert "nobody's turn" in place.run("fleet", "lock", "status", SMALL).stdout
     assert place.ssh("db", "cat /srv/two") == "value three\n"
 
@@ -211,13 +216,13 @@ def test_a_broken_lock_stops_its_run_before_the_next_step(place: Workplace) -> N
 
 
 def test_a_killed_run_blocks_nobody_and_is_remembered(place: Workplace) -> None:
-    run = tiny(place, "six", "--data", "wait=60")
+    run = tiny(place, "six", "--data", "wait=600")
     run.says("Starting operation: Wait")
     run.kill()
     began = time.monotonic()
     following = tiny(place, "seven")
     assert following.ends() == 0, following.said
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300, "it has waited for the dead one"
     assert "was cut off" in following.said
     note("A dead run's lock", "kill -9 of a run", following, time.monotonic() - began, "was cut off")
     newest, killed = json.loads(place.run("fleet", "history", SMALL, "--json", "-n", "2").stdout)

@@ -10,14 +10,19 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from smallfleet import programs
+from smallfleet.model.roles import AppUwsgi
 from smallfleet.programs.release import app as app_module
 from smallfleet.programs.release import building, cli, environment, health, keeping, system, verbs
 from smallfleet.programs.release.app import App, ReleaseError
+from smallfleet.rendering import render
 from smallfleet.webapp import quoted
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> App:
@@ -389,3 +394,13 @@ def test_the_joined_program_runs_by_itself(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-I", file, "status", "nobody"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("nobody: There is no app nobody here")
+
+
+@pytest.mark.parametrize(("processes", "delta"), [(1, None), (2, 25)])
+def test_processes_start_anew_one_after_the_other(processes: int, delta: int | None) -> None:
+    site = SimpleNamespace(name="podcast", app=SimpleNamespace(module="podcast:application"))
+    uwsgi = AppUwsgi(processes=processes, max_requests=100)
+    said = render(PROJECT / "templates/uwsgi/app.ini.j2", site=site, uwsgi=uwsgi)
+    # With the only one away nobody would answer.
+    assert ("max-requests = 100\n" in said) == (delta is not None)
+    assert (f"max-requests-delta = {delta}\n" in said) == (delta is not None)

@@ -22,6 +22,7 @@ LATER = (109, 308)
 PATIENCE = 120.0  # seconds without any progress
 ANSWER = 3000  # milliseconds for one mongod to answer
 ELECTION = 10_000  # milliseconds for the set to have a primary
+NOBODY_LEADS = "MongoDB's set has no primary that can be reached"
 START = 60.0  # seconds for mongod to answer, after a start with much to recover
 
 # "starting": it has not read yet which set it is in; "former": its set went on without it, it can come back;
@@ -140,7 +141,7 @@ class Set:
                         raise
                 except ConnectionFailure as error:
                     client.close()
-                    raise NoPrimary("MongoDB's set has no primary that can be reached") from error
+                    raise NoPrimary(NOBODY_LEADS) from error
                 else:
                     self._through = client
                     break

@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo.errors import ConnectionFailure, PyMongoError
 
-from smallfleet.programs.mongodb_set.asking import PATIENCE, Failure, NoPrimary, Set, until
+from smallfleet.programs.mongodb_set.asking import NOBODY_LEADS, PATIENCE, Failure, NoPrimary, Set, until
 from smallfleet.programs.mongodb_set.steps import (
     Json,
     first_config,
@@ -20,6 +20,7 @@ from smallfleet.programs.mongodb_set.steps import (
     strangers,
 )
 
+HEARTBEATS = 20.0  # seconds: several, and an election
 NO_MAJORITY = (
     "MongoDB's set has no primary, as most of its members are away. It cannot be made smaller without the "
     "risk of losing writes, and was left as it is. Bring one of them back first; docs/mongodb.md says what "
@@ -102,29 +103,38 @@ def let_go(here: Set) -> None:
         return  # it has stopped already
     if not hello.get("setName") or not (hello.get("isWritablePrimary") or hello.get("secondary")):
         return
-    config, members = here.view()
     me = hello["me"]
-    if [member["host"] for member in config["members"]] == [me]:
-        return
-    votes = {m["host"] for m in config["members"] if m.get("votes", 1)}
-    if me not in votes:
-        return
-    missing = [here.name(host) for host in votes - {me} if host not in members or ill(members[host])]
-    if missing:
+    missing: list[str] = []
+
+    def others_are_well() -> bool:
+        config, members = here.view()
+        votes = {m["host"] for m in config["members"] if m.get("votes", 1)}
+        others = votes - {me} if me in votes else set()
+        missing[:] = [here.name(host) for host in others if host not in members or ill(members[host])]
+        return not missing
+
+    try:
+        # The primary may not have heard yet of one that has just come back.
+        until(others_are_well, "the others are not well", HEARTBEATS)
+    except Failure:
+        if not missing:
+            raise NoPrimary(f"{here.name(me)} is not stopped: {NOBODY_LEADS}") from None
         raise Failure(
             f"{here.name(me)} is not stopped: {', '.join(missing)} is away, and without both there may be no "
             "majority left to write to. Mend that one first (with pyinfra's --limit, if by a deploy)."
-        )
-    if not hello.get("isWritablePrimary"):
+        ) from None
+    if len(here.view()[0]["members"]) == 1 or not here.hello(here.here).get("isWritablePrimary"):
         return
     here.step_down()
+    following: list[str] = []
 
     def another() -> bool:
-        now = here.hello(here.here)
-        return bool(now.get("primary")) and now["primary"] != me
+        # In an election there is a moment without any, and one with none that this member has heard of.
+        following[:] = [host for host in [here.hello(here.here).get("primary")] if host and host != me]
+        return bool(following)
 
     until(another, "no other member has become primary")
-    print(f"{here.name(me)} hands over to {here.name(here.hello(here.here)['primary'])}")
+    print(f"{here.name(me)} hands over to {here.name(following[0])}")
 
 
 def ready(here: Set) -> None:
@@ -139,8 +149,8 @@ def ready(here: Set) -> None:
             return True
         status = here.primary()["admin"].command("replSetGetStatus")
         me = next(one for one in status["members"] if one["name"] == hello["me"])
-        primary = next(one for one in status["members"] if one["stateStr"] == "PRIMARY")
-        if me["stateStr"] != "SECONDARY" or not me["health"]:
+        primary = next((one for one in status["members"] if one["stateStr"] == "PRIMARY"), None)
+        if primary is None or me["stateStr"] != "SECONDARY" or not me["health"]:
             return False
         wanted[:] = wanted or [primary["optime"]["ts"]]
         return bool(me["optime"]["ts"] >= wanted[0])
