@@ -1,4 +1,4 @@
-"""The order of the tests, and which of them run beside each other: `pytest -n 3` runs three at a time.
+"""The order of the tests, and which of them run beside each other: `pytest -n 4` runs four at a time.
 
 A test marked `alone` measures what visitors see: while it runs, no other does. What it needs is made before,
 beside other tests. (The duration that pytest prints for a test has its waiting for such a turn in it.)
@@ -17,8 +17,8 @@ from xdist.scheduler import LoadFileScheduling
 
 HERE = Path(__file__).parent
 
-# What takes longest comes first, so that all workers end at about the same time. Those that are `alone` again
-# and again come when little is left that would wait for them; what is small fills the gaps.
+# What takes longest comes first, so that all workers end at about the same time; those that are `alone` come
+# when little is left that would wait for them.
 ORDER = [
     "lab/test_fleet.py",
     "lab/test_patch_day.py",
@@ -32,12 +32,12 @@ ORDER = [
     "lab/test_lockout.py",
     "lab/test_batches.py",
     "lab/test_maintenance.py",
-    "lab/test_redeploy.py",
-    "lab/test_releases.py",
     "lab/test_machines.py",
     "lab/test_connector.py",
     "lab/test_lifecycle.py",
     "unit/test_cloud_create.py",
+    "lab/test_redeploy.py",
+    "lab/test_releases.py",
 ]
 # Both have the eight droplets that are made once a session, so one worker has both.
 FLEET = ("lab/test_fleet.py", "lab/test_patch_day.py")

@@ -15,8 +15,6 @@ from tests.lab.conftest import Workplace, eventually, workplace
 from tests.lab.test_patch_day import boot_of, notes
 from tests.lab.visitors import TOKEN, Crowd, Site, Visit
 
-pytestmark = pytest.mark.alone
-
 MEMBERS = ["mongo", "mongo2", "mongo3"]
 NAME = "grows"
 INVENTORY = f"inventory/{NAME}.py"

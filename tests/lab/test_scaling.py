@@ -15,8 +15,6 @@ from tests.lab.conftest import BIN, Workplace, eventually, traces, workplace
 from tests.lab.edits import done, predicted, role
 from tests.lab.visitors import TOKEN, Crowd, Site, Visit
 
-pytestmark = pytest.mark.alone
-
 # The database has a droplet anyway; here it is the edge as well, to save one.
 SMALL = {"web1": ["podcast"], "hub": ["mongodb"]}
 GROWN = {"web1": ["podcast"], "web2": ["podcast"], "hub": ["edge", "mongodb"]}
