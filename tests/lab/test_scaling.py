@@ -23,9 +23,11 @@ INVENTORY = "inventory/grow.py"
 DOMAIN = "podcast.example.com"
 AWAY = """
 from pyinfra import host
-from smallfleet.operations import edge
-if host.name == "hub":
+from smallfleet.operations import balancer, edge
+if host.name == "hub" and not host.data.get("balanced"):
     edge.away(name="Away", droplet="web1", seconds=host.data.seconds)
+if host.name == "web1" and host.data.get("balanced"):
+    balancer.left(name="Away", leaves=True, seconds=host.data.seconds)
 """
 
 
@@ -93,7 +95,7 @@ def boots(work: Workplace) -> dict[str, str]:
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grown]:
     with workplace(tmp_path_factory.mktemp("edge")) as work:
         # One machine is all visitors here.
-        role("podcast", nginx__rate=None, nginx__cache=None, app__watch=2)(work)
+        role("podcast", nginx__rate=None, nginx__cache=None, app__watch=2, uwsgi__harakiri=5)(work)
         (work.directory / "deploys/away.py").write_text(AWAY)
         work.write_inventory("grow", SMALL)
         work.deploy(INVENTORY, "deploys/site.py")
@@ -219,6 +221,27 @@ def test_a_droplet_whose_power_goes(grown: Grown, capsys: pytest.CaptureFixture[
     assert crowd.slowest() < 15, crowd.table()
 
 
+def test_a_droplet_that_falls_silent(grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
+    """As when its host dies: nothing says that it is gone, and what was sent to it gets no answer."""
+    router = ["ip", "netns", "exec", Lab.load(grown.work.lab).namespace, "nft", "-f", "-"]
+    droplet = next(one for one in grown.client().get("droplets")["droplets"] if one["name"] == "web2")
+    link = f"pri{droplet['id']}"
+    silence = f"""table inet silence {{ chain forward {{ type filter hook forward priority -200;
+        iifname {link} drop; oifname {link} drop; }} }}"""
+    with grown.crowd(grown.public("hub")) as crowd:
+        crowd.wait_for(100)
+        subprocess.run(router, input=silence, text=True, check=True)
+        crowd.wait_for(len(crowd.answers) + 300)
+        subprocess.run(router, input="delete table inet silence", text=True, check=True)
+        served = grown.served("web2")
+        eventually(lambda: grown.served("web2") > served, "web2 gets requests again")
+    with capsys.disabled():
+        print(f"\na droplet falls silent\n{crowd.table()}")
+    # A GET waits its time (harakiri and 10 s) and is asked again; a POST may have been done, so it is not.
+    assert {answer.kind for answer in crowd.failed} <= {"post"}, crowd.table()
+    assert len(crowd.failed) <= 8 and crowd.slowest() < 25, crowd.table()
+
+
 def test_back_to_one_droplet(grown: Grown) -> None:
     work, hub = grown.work, grown.public("hub")
     work.write_inventory("grow", SMALL)
@@ -286,6 +309,18 @@ def test_a_patch_day_behind_a_load_balancer(grown: Grown, capsys: pytest.Capture
     with capsys.disabled():
         print(f"\na patch day behind a load balancer\n{crowd.table()}")
     assert not before.items() & boots(work).items(), ran.stderr[-3000:]
+    assert not crowd.failed, crowd.table()
+
+
+def test_a_droplet_that_wants_no_requests_of_the_load_balancer_gets_none(grown: Grown) -> None:
+    with grown.crowd(balancer(grown)["ip"], fresh=True) as crowd:
+        grown.work.deploy(INVENTORY, "deploys/away.py", "--data", "seconds=25", "--data", "balanced=true")
+        served, answers = grown.served("web1"), len(crowd.answers)
+        crowd.wait_for(answers + 40)
+        if "leaving" in grown.work.ssh("web1", "ls /run"):  # the machine may be slow, and the time over
+            assert grown.served("web1") - served == 0
+        served = grown.served("web1")
+        eventually(lambda: grown.served("web1") > served, "web1 gets requests again by itself", 90)
     assert not crowd.failed, crowd.table()
 
 
