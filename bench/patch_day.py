@@ -28,12 +28,18 @@ from tests.lab.visitors import Answer, Crowd
 PICTURES = Path(__file__).resolve().parents[1] / "docs/pictures"
 PAGE = PICTURES.parent / "patch-day.md"
 LEAST = 100_000  # requests
+FIRMWARE = 20  # seconds that each reboot takes more than a container's, as a VM's does
 STATIC_RATE = 45.0  # requests a second to each site's static file, besides the others; NGINX limits the app's
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def by_hand(place: Workplace) -> None:
     """What one would type: each server in turn, the next when SSH answers again."""
     for name in DROPLETS:
+        say(f"loop: {name}")
         before = boot_of(place, name)
         upgrade = (
             "export DEBIAN_FRONTEND=noninteractive; apt-get -q update && apt-get -q -y upgrade && reboot"
@@ -64,10 +70,12 @@ def measure(place: Workplace, mode: str) -> tuple[dict[str, Any], list[Answer]]:
         if mode != "loop":
             place.run("fleet", "patch", INVENTORY, "--dry", timeout=600)
             asked = crowd.now()  # what he sees before he says yes
+            say(f"{mode}: the plan is there, after {asked - began:.0f} s; patching")
             place.run("fleet", "patch", INVENTORY, "-y", timeout=3000)
         else:
             by_hand(place)
         ended = crowd.now()
+        say(f"{mode}: patched, after {ended - began:.0f} s; {len(crowd.answers)} requests so far")
         crowd.wait_for(max(LEAST, len(crowd.answers) + 2000), seconds=1200)
     written = notes(place)
     acknowledged = {one.token for one in crowd.answers if one.kind == "write" and one.status == 201}
@@ -79,6 +87,7 @@ def measure(place: Workplace, mode: str) -> tuple[dict[str, Any], list[Answer]]:
     figures = {
         "requests": len(crowd.answers),
         "machine": f"{os.cpu_count()} processors, whose load was {load:.1f} before",
+        "firmware, s": FIRMWARE,
         "seconds": round(ended - (began if mode == "loop" else asked), 1),
         "commands": len(DROPLETS) if mode == "loop" else 1,
         "attention, s": round((ended if mode == "loop" else asked) - began, 1),
@@ -106,10 +115,12 @@ def downtime(answers: list[Answer], site: str) -> float:
 
 
 def main(modes: list[str]) -> None:
+    os.environ["SMALLFLEET_LAB_FIRMWARE"] = str(FIRMWARE)
     PICTURES.mkdir(parents=True, exist_ok=True)
     results = PICTURES / "patch-day.json"
     figures = json.loads(results.read_text()) if results.exists() else {}
     for mode in modes or list(TITLES):
+        say(f"{mode}: making its lab and droplets")
         with tempfile.TemporaryDirectory() as directory, workplace(Path(directory)) as place:
             if mode == "set":
                 with_a_set(place)

@@ -27,6 +27,15 @@ def default_name() -> str:
     return os.environ.get("SMALLFLEET_LAB") or "demo"
 
 
+def firmware() -> float:
+    """Seconds that a droplet's reboot takes besides its system's: $SMALLFLEET_LAB_FIRMWARE when the lab is
+    started, else 0. A VM's firmware, boot loader and kernel take some; a container has none."""
+    said = os.environ.get("SMALLFLEET_LAB_FIRMWARE") or "0"
+    if not re.fullmatch(r"\d{1,3}(\.\d+)?", said):
+        raise LabError(f"SMALLFLEET_LAB_FIRMWARE={said!r}: seconds were expected, such as 20.")
+    return float(said)
+
+
 def check_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise LabError(

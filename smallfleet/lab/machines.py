@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from smallfleet.lab import cgroups, disks
+from smallfleet.lab import cgroups, descriptor, disks
 from smallfleet.lab.descriptor import Lab, write_private
 from smallfleet.lab.errors import LabError
 from smallfleet.lab.injection import check_user_data, inject
@@ -164,6 +164,7 @@ class LabMachines:
             namespace=self.network.namespace(spec.id),
             group=self._group(spec.id),
             log=self._home(spec.id) / "console.log",
+            firmware=descriptor.firmware(),
         )
         self._supervisors[spec.id] = supervisor
         supervisor.start()

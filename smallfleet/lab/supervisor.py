@@ -21,12 +21,21 @@ REBOOT_SIGNAL = signal.SIGRTMIN + 5
 
 
 class Supervisor:
-    """Keeps one droplet running. `root` is its mounted root, `group` its cgroup, `log` its console's file."""
+    """Keeps one droplet running. `root` is its mounted root, `group` its cgroup, `log` its console's file,
+    `firmware` the seconds between a reboot's end of the old system and the begin of the new one."""
 
     def __init__(
-        self, machine: str, hostname: str, root: Path, namespace: str, group: str, log: Path
+        self,
+        machine: str,
+        hostname: str,
+        root: Path,
+        namespace: str,
+        group: str,
+        log: Path,
+        firmware: float = 0.0,
     ) -> None:
         self.machine = machine
+        self.firmware = firmware
         self.root = root
         self.namespace = namespace
         self.group = group
@@ -89,6 +98,7 @@ class Supervisor:
         before, leader = self.boots, self._leader()
         if leader is not None and self.running:
             _kill(leader, REBOOT_SIGNAL)
+            seconds += self.firmware
             if self._wait(lambda: self.boots > before and self._leader() is not None, seconds):
                 return
         self.power_off()
@@ -97,6 +107,7 @@ class Supervisor:
     def power_off(self) -> None:
         """Switch off hard: kill all that runs in the droplet. Returns when nothing is left."""
         self._stopping = True
+        self._tell()
         # PID 1 first: then nspawn itself reaps it and ends, and nobody else has to.
         leader = self._leader()
         if leader is not None:
@@ -134,6 +145,8 @@ class Supervisor:
                     if status:
                         self._fault = f"systemd-nspawn ended with status {status}; see {self.log}"
                     return
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopping, self.firmware)
         except (LabError, OSError) as error:
             self._fault = str(error)
         finally:
