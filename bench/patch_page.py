@@ -15,9 +15,10 @@ TITLES = {
 HEADS = {"day": "`fleet patch`", "set": "the same, MongoDB on three droplets", "loop": "a plain loop"}
 PAGE = """# A patch day, measured
 
-Made by `python -m bench.patch_day`: the fleet of `inventory/lab.py` with its pending security updates, in the lab,
-while visitors go on asking all seven sites. {machine}. Each reboot takes {firmware} s more than that of a
-container, which has neither firmware nor a kernel of its own ([lab](lab.md)).
+Made by `python -m bench.patch_day`: the fleet of `inventory/lab.py` with its pending security updates, in the
+lab, while visitors go on asking all seven sites. {machine}.
+Each reboot takes {firmware} s more than that of a container, which has no firmware, nor a kernel of its own
+([lab](lab.md)).
 
 {table}
 
