@@ -26,9 +26,9 @@ from pathlib import Path
 from bench import page, picture
 from bench.results import Figure, Results
 from bench.rooms import PROJECT, Rooms
-from bench.ways import WAYS, Run, Way
+from bench.ways import WAYS, Run, Smallfleet, Way
 
-ROWS = ("dry", "nothing", "template", "first", "wire")
+ROWS = ("plan", "dry", "nothing", "template", "first", "wire")
 
 
 def say(text: str) -> None:
@@ -49,7 +49,11 @@ def once(row: str, way: Way, rooms: Rooms, delay: int) -> Run:
     """One run of a row that is measured on provisioned droplets."""
     if row == "template":
         rooms.change()
-    run = way.run(delay, dry=row == "dry")
+    if row == "plan":
+        assert isinstance(way, Smallfleet)
+        run = way.plan()
+    else:
+        run = way.run(delay, dry=row == "dry")
     check(row, way.title, run)
     return run
 
@@ -62,6 +66,7 @@ def measure(row: str, delay: int, wanted: argparse.Namespace, ways: dict[str, Wa
         for name, way in ways.items()
         if name in wanted.ways
         and (row != "dry" or way.dry or name == "floor")
+        and (row != "plan" or name == "smallfleet")
         and (row != "template" or name != "floor")
     }
     figures = {name: results.begin(rooms.count, row, delay, name) for name in taken}

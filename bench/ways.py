@@ -93,6 +93,12 @@ class Smallfleet(Way):
         seconds, cpu, output = timed(command, environment, self.rooms.directory)
         return Run(seconds, cpu, None if dry else changes_in_table(output))
 
+    def plan(self) -> Run:
+        """`fleet plan`, which says what a deploy would change."""
+        command = [str(BIN / "fleet"), "plan", self.rooms.inventory, "deploys/site.py"]
+        environment = {**self.environment(None), "SMALLFLEET_CONNECTOR": self.connector}
+        return Run(*timed(command, environment, self.rooms.directory)[:2], None)
+
 
 class Pyinfra(Smallfleet):
     title, connector = "pyinfra's SSH", "plain"

@@ -263,6 +263,8 @@ def test_its_droplet_reboots(place: Workplace, visitor: Visitor, numbers: Iterat
     eventually(lambda: visitor.ask() is None, "the site is back by itself", 90)
     visitor.away, visitor.away_for = False, time.monotonic() - began
     cut("in the middle of a release", "its droplet rebooted")
+    # uWSGI's processes end when they are told to; systemd kills who does not, after `harakiri` and 5 s.
+    assert visitor.away_for < 30, visitor.away_for
     next_run(place, number)
 
 

@@ -226,8 +226,13 @@ def test_a_droplet_that_falls_silent(grown: Grown, capsys: pytest.CaptureFixture
     router = ["ip", "netns", "exec", Lab.load(grown.work.lab).namespace, "nft", "-f", "-"]
     droplet = next(one for one in grown.client().get("droplets")["droplets"] if one["name"] == "web2")
     link = f"pri{droplet['id']}"
-    silence = f"""table inet silence {{ chain forward {{ type filter hook forward priority -200;
-        iifname {link} drop; oifname {link} drop; }} }}"""
+    silence = f"""table inet silence {{
+        chain forward {{
+            type filter hook forward priority -200
+            iifname {link} drop
+            oifname {link} drop
+        }}
+    }}"""
     with grown.crowd(grown.public("hub")) as crowd:
         crowd.wait_for(100)
         subprocess.run(router, input=silence, text=True, check=True)
