@@ -86,7 +86,8 @@ def measure(place: Workplace, mode: str) -> tuple[dict[str, Any], list[Answer]]:
     refused = [one for one in crowd.answers if sort_of(one) == "asked to come back"]
     figures = {
         "requests": len(crowd.answers),
-        "machine": f"{os.cpu_count()} processors, whose load was {load:.1f} before",
+        "processors": os.cpu_count(),
+        "load before": round(load, 1),
         "firmware, s": FIRMWARE,
         "seconds": round(ended - (began if mode == "loop" else asked), 1),
         "commands": len(DROPLETS) if mode == "loop" else 1,

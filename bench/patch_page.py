@@ -16,16 +16,16 @@ HEADS = {"day": "`fleet patch`", "set": "the same, MongoDB on three droplets", "
 PAGE = """# A patch day, measured
 
 Made by `python -m bench.patch_day`: the fleet of `inventory/lab.py` with its pending security updates, in the
-lab, while visitors go on asking all seven sites. {machine}.
-Each reboot takes {firmware} s more than that of a container, which has no firmware, nor a kernel of its own
-([lab](lab.md)).
+lab, while visitors go on asking all seven sites. {processors} processors, whose load (of one minute, when
+the droplets had just been made) was {load} before. Each reboot takes {firmware} s
+more than that of a container, which has no firmware, nor a kernel of its own ([lab](lab.md)).
 
 {table}
 
 - Each site has one droplet here, which is away while it reboots; on two behind an edge it is not
   ([scaling](scaling.md)).
 - The plain loop is `apt-get upgrade && reboot` on one server after the other, the next one when SSH answers.
-  Nobody looks whether a site works.
+  Nobody looks whether a site works; while MongoDB is away, pages hang until it is back, or break.
 - What is asked of the owner: with `fleet patch` the seconds until he sees the plan, and can say yes to it;
   with the loop those until the last server is back, since each next command waits for him.
 
@@ -138,6 +138,8 @@ def page(figures: dict[str, Any]) -> str:
         ]
         lines = "\n".join(f"| {' | '.join(line)} |" for line in [*head, *cells])
         parts.append(f"## {TITLES[mode]}\n\n![{TITLES[mode]}](pictures/{picture(mode)})\n\n{lines}\n")
-    machine = "; ".join(sorted({figures[mode]["machine"] for mode in modes}))
+    loads = [figures[mode]["load before"] for mode in modes]
+    processors = figures[modes[0]]["processors"]
     firmware = " or ".join(sorted({str(figures[mode].get("firmware, s", 0)) for mode in modes}))
-    return PAGE.format(machine=machine, firmware=firmware, table=table) + "\n".join(parts)
+    load = " to ".join(str(one) for one in sorted({min(loads), max(loads)}))
+    return PAGE.format(processors=processors, load=load, firmware=firmware, table=table) + "\n".join(parts)
