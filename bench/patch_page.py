@@ -26,6 +26,8 @@ more than that of a container, which has no firmware, nor a kernel of its own ([
   ([scaling](scaling.md)).
 - The plain loop is `apt-get upgrade && reboot` on one server after the other, the next one when SSH answers.
   Nobody looks whether a site works; while MongoDB is away, pages hang until it is back, or break.
+- The pictures show all requests, most of them for static files, which need no app. In the loop's last half
+  minute pages hang and break: a thin line there, the second half of a site's seconds without a page here.
 - What is asked of the owner: with `fleet patch` the seconds until he sees the plan, and can say yes to it;
   with the loop those until the last server is back, since each next command waits for him.
 

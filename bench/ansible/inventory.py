@@ -92,7 +92,11 @@ def database_of(context: Context, directory: Path) -> dict[str, Any] | None:
         user["password"] = context.secret(str(user.pop("secret"))).reveal()
     write_private(directory / "users.json", json.dumps({"port": role.port, "users": users}, indent=1) + "\n")
     source = mongodb.source(role, context.fleet.image)
+    members = {context.droplet.name: context.private_address}
+    spec = mongodb.set_spec(role, context.private_address, members)
+    write_private(directory / "set.json", json.dumps(spec, indent=1) + "\n")
     return vars(source) | {
+        "set": spec["name"],
         "port": role.port,
         "cache": mongodb.cache_size(role.cache, context.droplet.size, alone=not context.apps),
         "packages": list(role.archive.packages),
@@ -119,6 +123,13 @@ def host_of(context: Context, directory: Path) -> dict[str, Any]:
         "http2_listen": "" if new_http2 else " http2",
         "reject_handshake": not image.startswith("ubuntu-22"),
         "tls": {"hook": tls.HOOK},
+        # No edge and no load balancer: all sites are reached on their droplets.
+        "web": True,
+        "edge": None,
+        "front": None,
+        "balancer": None,
+        "balanced": None,
+        "alive": None,
         "units": context.units,
         "apps": apps,
         "directories": [directory for app in context.apps for directory in directories_of(app)],
@@ -136,6 +147,7 @@ def inventory(fleet: Fleet, directory: Path) -> dict[str, Any]:
     }
     contexts = [context_of(fleet, droplet, addresses) for droplet in fleet.droplets]
     write_private(directory / "smallfleet-release", programs.text("release"))
+    write_private(directory / "mongodb_set.py", programs.text("mongodb_set"))
     rooms = Path.cwd()
     return {
         "all": {
