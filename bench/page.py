@@ -142,13 +142,14 @@ def conditions(figures: list[Figure]) -> str:
     loads = [figure.load for figure in figures if figure.date]
     busy = (
         " It was busy with other things in some of them, so that figures are too high, and spread."
-        if max(loads, default=0) > 4
+        if max(loads, default=0) > 12
         else ""
     )
     return (
         f"{'; '.join(machines)}. {versions()}. Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. "
-        "The droplets are the lab's, on the same machine, and share its processors. Its load (of one minute) "
-        f"before the measurements was {min(loads):.1f} to {max(loads):.1f}.{busy}"
+        "The droplets are the lab's, on the same machine, and share its processors. Its load (of one minute, "
+        "in which the droplets were made or provisioned) before the measurements was "
+        f"{min(loads):.1f} to {max(loads):.1f}.{busy}"
     )
 
 
