@@ -6,6 +6,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from smallfleet.cli import greenlets, lab, lock, maintenance, secrets  # noqa: F401  greenlets before all others
 from smallfleet.cli.apply import apply
@@ -40,5 +41,6 @@ def main() -> None:
     try:
         app()
     except FleetError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]fleet:[/red] {error}", markup=True)
+        # Not markup: a sentence such as "write needs: [mongodb]" has brackets of its own.
+        Console(stderr=True, soft_wrap=True, highlight=False).print(Text("fleet:", "red"), Text(str(error)))
         sys.exit(1)
