@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.patch_page import TITLES, draw, page, picture, sort_of
+from bench.progress import say
 from smallfleet.lab.descriptor import Lab
 from tests.lab.conftest import Workplace, workplace
 from tests.lab.test_patch_day import DROPLETS, INVENTORY, SITES, boot_of, mongodb_away, notes, span, visits
@@ -30,10 +31,6 @@ PAGE = PICTURES.parent / "patch-day.md"
 LEAST = 100_000  # requests
 FIRMWARE = 20  # seconds that each reboot takes more than a container's, as a VM's does
 STATIC_RATE = 45.0  # requests a second to each site's static file, besides the others; NGINX limits the app's
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def by_hand(place: Workplace) -> None:

@@ -18,21 +18,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from bench import page, picture
+from bench.progress import say
 from bench.results import Figure, Results
 from bench.rooms import PROJECT, Rooms
-from bench.ways import WAYS, Run, Smallfleet, Way
+from bench.ways import WAYS, Run, Way
 
 ROWS = ("plan", "dry", "nothing", "template", "first", "wire")
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def check(row: str, way: str, run: Run) -> None:
@@ -49,11 +45,7 @@ def once(row: str, way: Way, rooms: Rooms, delay: int) -> Run:
     """One run of a row that is measured on provisioned droplets."""
     if row == "template":
         rooms.change()
-    if row == "plan":
-        assert isinstance(way, Smallfleet)
-        run = way.plan()
-    else:
-        run = way.run(delay, dry=row == "dry")
+    run = way.plan() if row == "plan" else way.run(delay, dry=row == "dry")
     check(row, way.title, run)
     return run
 
@@ -61,14 +53,7 @@ def once(row: str, way: Way, rooms: Rooms, delay: int) -> Run:
 def measure(row: str, delay: int, wanted: argparse.Namespace, ways: dict[str, Way], results: Results) -> None:
     """Run the ways in turn, as often as is wanted, after the runs that are not counted."""
     rooms = ways["smallfleet"].rooms
-    taken = {
-        name: way
-        for name, way in ways.items()
-        if name in wanted.ways
-        and (row != "dry" or way.dry or name == "floor")
-        and (row != "plan" or name == "smallfleet")
-        and (row != "template" or name != "floor")
-    }
+    taken = {name: way for name, way in ways.items() if name in wanted.ways and row in way.rows}
     figures = {name: results.begin(rooms.count, row, delay, name) for name in taken}
     for number in range(-wanted.warm, wanted.runs):
         for name, way in taken.items():
@@ -130,7 +115,7 @@ def first(count: int, wanted: argparse.Namespace, results: Results) -> None:
     """From droplets that have nothing to the sites, a fresh lab for each way and run."""
     for number in range(wanted.runs):
         for name in wanted.ways:
-            if name == "floor":
+            if "first" not in WAYS[name].rows:
                 continue
             with tempfile.TemporaryDirectory(prefix="bench-") as directory:
                 rooms = Rooms(Path(directory), count, f"bench{count}-{name}")

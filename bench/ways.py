@@ -67,7 +67,7 @@ class Way:
     """One way to run the deploy over the droplets of `rooms`, which are `fleet`'s."""
 
     title = ""
-    dry = False  # whether it can say what it would do, without doing it
+    rows: tuple[str, ...] = ("nothing", "template", "first")  # what it can be measured in
 
     def __init__(self, rooms: Rooms, fleet: Fleet) -> None:
         self.rooms, self.fleet = rooms, fleet
@@ -76,12 +76,17 @@ class Way:
         """Run it with `delay` ms added to the round trip; what passes is counted into the file `wire`."""
         raise NotImplementedError
 
+    def plan(self) -> Run:
+        """Have it say what a run would change, by a command made for that."""
+        raise NotImplementedError
+
     def environment(self, wire: Path | None) -> dict[str, str]:
         return {**self.rooms.environment(), **({"SMALLFLEET_BENCH_WIRE": str(wire)} if wire else {})}
 
 
 class Smallfleet(Way):
-    title, dry, connector = "smallfleet", True, "fast"
+    title, connector = "smallfleet", "fast"
+    rows = ("plan", "dry", *Way.rows)
 
     def run(self, delay: int, dry: bool = False, wire: Path | None = None) -> Run:
         command = [str(BIN / "pyinfra"), self.rooms.inventory, "deploys/site.py", "--dry" if dry else "-y"]
@@ -94,7 +99,6 @@ class Smallfleet(Way):
         return Run(seconds, cpu, None if dry else changes_in_table(output))
 
     def plan(self) -> Run:
-        """`fleet plan`, which says what a deploy would change."""
         command = [str(BIN / "fleet"), "plan", self.rooms.inventory, "deploys/site.py"]
         environment = {**self.environment(None), "SMALLFLEET_CONNECTOR": self.connector}
         return Run(*timed(command, environment, self.rooms.directory)[:2], None)
@@ -102,6 +106,7 @@ class Smallfleet(Way):
 
 class Pyinfra(Smallfleet):
     title, connector = "pyinfra's SSH", "plain"
+    rows = ("dry", *Way.rows)
 
 
 class Ansible(Way):
@@ -149,6 +154,7 @@ class Mitogen(Ansible):
 
 class Floor(Way):
     title = "`ssh true`, in parallel"
+    rows = ("dry", "nothing")
 
     def __init__(self, rooms: Rooms, fleet: Fleet) -> None:
         super().__init__(rooms, fleet)

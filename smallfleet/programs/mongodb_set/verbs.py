@@ -129,7 +129,7 @@ def let_go(here: Set) -> None:
     following: list[str] = []
 
     def another() -> bool:
-        # In an election there is a moment without any, and one with none that this member has heard of.
+        # In the midst of an election this member knows of no primary.
         following[:] = [host for host in [here.hello(here.here).get("primary")] if host and host != me]
         return bool(following)
 
