@@ -10,7 +10,7 @@ from pyinfra.operations import apt, files, server, systemd
 
 from smallfleet.context import Context
 from smallfleet.facts.system import Container, Swaps
-from smallfleet.operations import checked, drift, guarded, several, system
+from smallfleet.operations import checked, drift, guarded, packages, several, system
 
 DAY = 24 * 3600
 TEMPLATES = Path("templates")
@@ -27,7 +27,7 @@ several.files(
     files={"/etc/apt/apt.conf.d/50smallfleet": 'DPkg::Lock::Timeout "300";\n'},
 )
 apt.update(name="Update the packages' lists, once a day", cache_time=DAY)
-apt.packages(
+packages.installed(
     name="Install what every droplet has",
     packages=["sudo", "ca-certificates", "curl", "tzdata", "unattended-upgrades", "needrestart"],
     no_recommends=True,
@@ -105,19 +105,14 @@ several.files(
 )
 
 # Journal.
-journald = several.files(
+several.files(
     name="Limit the journal",
     files={
         "/etc/systemd/journald.conf.d/smallfleet.conf": checked.render(
             TEMPLATES / "systemd/journald.conf.j2", journald=base.journald
         )
     },
-)
-systemd.service(
-    name="Restart the journal with its new limits",
-    service="systemd-journald.service",
-    restarted=True,
-    _if=journald.did_change,
+    then="systemctl restart systemd-journald.service",
 )
 
 # What was changed by hand.

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from pyinfra import host
 from pyinfra.facts.hardware import Ipv4Addrs
-from pyinfra.operations import apt, systemd
 
 from smallfleet.context import Context
 from smallfleet.errors import FleetError
 from smallfleet.model.balancing import PORTS
-from smallfleet.operations import checked, drift, guarded, nftables
+from smallfleet.operations import checked, drift, guarded, nftables, packages, units
 
 droplet = Context.of(host)
 
@@ -38,7 +37,7 @@ if droplet.has("mongodb"):
         ),
     }
 
-apt.packages(name="Install nftables", packages=["nftables"], no_recommends=True)
+packages.installed(name="Install nftables", packages=["nftables"], no_recommends=True)
 
 guarded.settled(name="Undo what an earlier run has not confirmed")
 nftables.ruleset(
@@ -61,4 +60,4 @@ nftables.ruleset(
 
 drift.only_these_rules(name="Filter by these rules alone", file=nftables.DEST, table="inet smallfleet")
 
-systemd.service(name="Load the firewall at boot", service="nftables.service", running=None, enabled=True)
+units.kept(name="Load the firewall at boot", unit="nftables.service", running=None, known=droplet.units)

@@ -6,12 +6,11 @@ Members that the inventory has no longer leave the set after the apps know: depl
 """
 
 import json
-from io import StringIO
 from pathlib import Path
 
 from pyinfra import host, state
 from pyinfra.facts.deb import DebPackages
-from pyinfra.operations import apt, files, systemd
+from pyinfra.operations import apt, files
 from pyinfra.operations.util import any_changed
 
 from smallfleet import programs
@@ -20,7 +19,7 @@ from smallfleet.errors import FleetError
 from smallfleet.facts.files import FileState
 from smallfleet.facts.system import Outdated
 from smallfleet.model.roles import MongodbRole
-from smallfleet.operations import checked, mongodb, secrets, uv
+from smallfleet.operations import checked, mongodb, packages, secrets, several, units, uv
 from smallfleet.secrets import Secret
 
 TEMPLATES = Path("templates")
@@ -33,7 +32,7 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
     # The package, from MongoDB's archive.
     source = mongodb.source(role, droplet.fleet.image)
     installed = host.get_fact(DebPackages)
-    files.directory(name="Make the keyrings' directory", path=mongodb.KEYRINGS, mode="755")
+    several.directories(name="Make the keyrings' directory", paths=[mongodb.KEYRINGS])
     files.download(name="Get the archive's key", src=source.key, dest=source.keyring, mode="644")
     listed = apt.repo(name="Add MongoDB's archive", src=source.line, filename="mongodb")
     apt.update(
@@ -43,33 +42,23 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
     apt.packages(name="Install MongoDB", packages=list(role.archive.packages), no_recommends=True)
 
     # What talks to it.
-    files.directory(name="Make MongoDB's directory", path="/etc/smallfleet/mongodb", mode="755")
-    uv.installed()
+    packages.installed(name="Install Python's venv", packages=["python3-venv"], no_recommends=True)
+    uv.installed(name="Install uv at its pinned version")
     uv.venv(
         name="Make the venv that talks to MongoDB",
         path=f"{mongodb.ROOM}/venv",
         requirements=TEMPLATES / "mongodb/requirements.txt",
     )
-    files.put(
-        name="Put the program that makes MongoDB's users",
-        src=str(programs.path("mongodb_users")),
-        dest=mongodb.PROGRAM,
-        mode="644",
-    )
-    files.put(
-        name="Put the program that looks after MongoDB's set",
-        src=StringIO(programs.text("mongodb_set")),
-        dest=mongodb.SET_PROGRAM,
-        mode="644",
+    several.files(
+        name="Put the programs that make MongoDB's users and look after its set",
+        files={
+            mongodb.PROGRAM: programs.path("mongodb_users").read_text(),
+            mongodb.SET_PROGRAM: programs.text("mongodb_set"),
+        },
     )
     members = {one.name: droplet.private_address_of(one.name) for one in droplet.fleet.droplets_of(role.name)}
     spec = mongodb.set_spec(role, droplet.private_address, members)
-    files.put(
-        name="Say who is in MongoDB's set",
-        src=StringIO(json.dumps(spec, indent=1) + "\n"),
-        dest=mongodb.SET,
-        mode="644",
-    )
+    several.files(name="Say who is in MongoDB's set", files={mongodb.SET: json.dumps(spec, indent=1) + "\n"})
 
     # Its config, one member after the other: the others are primary and majority meanwhile.
     key = Secret(droplet.secret("mongodb/keyfile").reveal().strip() + "\n")
@@ -87,11 +76,9 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
         user="mongodb",
         group="mongodb",
     )
-    unit = files.template(
+    unit = several.files(
         name="Start MongoDB when its address is there",
-        src=str(TEMPLATES / "systemd/mongod.conf.j2"),
-        dest=UNIT,
-        mode="644",
+        files={UNIT: checked.render(TEMPLATES / "systemd/mongod.conf.j2")},
     )
     changed = any_changed(keyfile, unit)
 
@@ -128,7 +115,7 @@ def deploy(droplet: Context, role: MongodbRole) -> None:
                     ),
                 ],
             )
-            systemd.service(name="Run MongoDB", service="mongod.service", running=True, enabled=True)
+            units.kept(name="Run MongoDB", unit="mongod.service", known=droplet.units)
         # All take part, in this one line: so no turn begins before the one before it is over.
         mongodb.awaited(name="MongoDB: one member after the other")
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from pyinfra import host
 from pyinfra.facts.files import File
-from pyinfra.operations import apt, files, systemd
+from pyinfra.operations import files
 
 from smallfleet import programs
 from smallfleet.context import Context
 from smallfleet.facts.edge import AWAY, LEAVING
 from smallfleet.model.balancing import ALIVE, PORTS
 from smallfleet.model.roles import AppRole
-from smallfleet.operations import nginx, several
+from smallfleet.operations import nginx, packages, several, units
 from smallfleet.rendering import render
 
 TEMPLATES = Path("templates/nginx")
@@ -25,7 +25,7 @@ def answer_seconds(app: AppRole) -> int:
 context = Context.of(host)
 
 if context.has("nginx"):
-    apt.packages(name="Install NGINX", packages=["nginx", "openssl"], cache_time=86400, update=True)
+    packages.installed(name="Install NGINX", packages=["nginx", "openssl"])
 
     # Maintenance: what NGINX looks at.
     several.directories(
@@ -99,9 +99,7 @@ if context.has("nginx"):
         + [nginx.fronted_site(app) for app in context.fronted],
     )
 
-    systemd.service(
-        name="NGINX runs, also after a reboot", service="nginx.service", running=True, enabled=True
-    )
+    units.kept(name="NGINX runs, also after a reboot", unit="nginx.service", known=context.units)
 
     # Maintenance: what ends it by itself.
     several.files(
@@ -109,14 +107,11 @@ if context.has("nginx"):
         files={"/usr/local/sbin/smallfleet-maintenance": programs.path("maintenance").read_text()},
         mode="755",
     )
-    units = several.files(
+    units.units(
         name="Maintenance: its units",
-        files={
-            f"/etc/systemd/system/{unit}": render(Path(f"templates/systemd/{unit}.j2"))
+        units={
+            unit: render(Path(f"templates/systemd/{unit}.j2"))
             for unit in ("smallfleet-maintenance.service", "smallfleet-maintenance.path")
         },
     )
-    systemd.daemon_reload(name="Maintenance: systemd reads its units anew", _if=units.did_change)
-    systemd.service(
-        name="Maintenance ends by itself", service="smallfleet-maintenance.path", running=True, enabled=True
-    )
+    units.kept(name="Maintenance ends by itself", unit="smallfleet-maintenance.path", known=context.units)

@@ -1,27 +1,21 @@
 """A certificate for every site of the droplet, renewed by certbot's timer."""
 
+from pathlib import Path
+
 from pyinfra import host
-from pyinfra.operations import apt, files, systemd
 
 from smallfleet.context import Context
-from smallfleet.operations import tls
+from smallfleet.operations import packages, several, tls, units
+from smallfleet.rendering import render
 
 context = Context.of(host)
 
 if context.has("nginx"):
     server = context.role("nginx").tls
 
-    apt.packages(name="TLS: install certbot", packages=["certbot", "openssl"], cache_time=86400, update=True)
-    files.directory(
-        name="TLS: the directory of hooks", path="/etc/letsencrypt/renewal-hooks/deploy", mode="755"
-    )
-    files.template(
-        name="TLS: NGINX takes each renewed certificate",
-        src="templates/nginx/renewed.sh.j2",
-        dest=tls.HOOK,
-        mode="755",
-        apps=context.apps + context.fronted,
-    )
+    packages.installed(name="TLS: install certbot", packages=["certbot", "openssl"])
+    hook = render(Path("templates/nginx/renewed.sh.j2"), apps=context.apps + context.fronted)
+    several.files(name="TLS: NGINX takes each renewed certificate", files={tls.HOOK: hook}, mode="755")
     # A site behind an edge has its certificate there; one that visitors may come to still keeps what it has.
     own = [app for app in context.apps if not context.front_of(app)] + context.fronted
     given_away = [app for app in context.apps if context.front_of(app) and not context.named(app)]
@@ -37,4 +31,4 @@ if context.has("nginx"):
         tls.no_certificate(
             name="TLS: no certificate for a site whose edge has it", lineage=app.name, domain=app.domain
         )
-    systemd.service(name="TLS: certificates are renewed", service="certbot.timer", running=True, enabled=True)
+    units.kept(name="TLS: certificates are renewed", unit="certbot.timer", known=context.units)

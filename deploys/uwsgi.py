@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from pyinfra import host
-from pyinfra.operations import apt, systemd
 
 from smallfleet.context import Context
 from smallfleet.model.roles import AppUwsgi
-from smallfleet.operations import accounts, checked, several, units, uv
+from smallfleet.operations import accounts, checked, packages, several, units, uv
 
 TEMPLATES = Path("templates/systemd")
 
@@ -15,11 +14,9 @@ context = Context.of(host)
 apps = context.apps
 
 if apps:
-    apt.packages(
+    packages.installed(
         name="uWSGI: install Python and git",
         packages=["python3", "python3-venv", "git", "ca-certificates"],
-        cache_time=86400,
-        update=True,
     )
     uv.installed(name="uWSGI: install uv")
     several.directories(
@@ -49,7 +46,7 @@ if apps:
                 f"/etc/uwsgi/{app.name}.ini": checked.render(Path("templates/uwsgi/app.ini.j2"), **values)
             },
         )
-        written = units.units(
+        units.units(
             name="uWSGI: units of the socket, of a release and of a candidate",
             units={
                 f"{app.name}.service": checked.render(TEMPLATES / "app.service.j2", **values),
@@ -62,10 +59,6 @@ if apps:
                 ),
             },
         )
-        systemd.daemon_reload(name="uWSGI: systemd reads its units anew", _if=written.did_change)
-        systemd.service(
-            name="uWSGI: systemd holds the app's socket",
-            service=f"{app.name}.socket",
-            running=True,
-            enabled=True,
+        units.kept(
+            name="uWSGI: systemd holds the app's socket", unit=f"{app.name}.socket", known=context.units
         )

@@ -19,13 +19,17 @@ context = Context.of(host)
 apps = [app for app in context.apps if app.app]
 
 if apps:
-    several.directories(name="Web app: the directory of apps", paths=["/etc/smallfleet/apps"])
     several.files(
         name="Web app: the release program",
         files={"/usr/local/sbin/smallfleet-release": programs.text("release")},
         mode="755",
     )
     for app in host.loop(apps):
+        # The first to be written there: it makes the directory.
+        several.files(
+            name="Web app: what to release",
+            files={f"/etc/smallfleet/apps/{app.name}.json": json.dumps(release_spec(app), indent=1) + "\n"},
+        )
         secrets.file(
             name="Web app: its environment",
             dest=f"/etc/smallfleet/apps/{app.name}.env",
@@ -33,10 +37,6 @@ if apps:
             user="root",
             group="root",
             mode="400",
-        )
-        several.files(
-            name="Web app: what to release",
-            files={f"/etc/smallfleet/apps/{app.name}.json": json.dumps(release_spec(app), indent=1) + "\n"},
         )
 
     batches = Batches.of(context)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_host
-from rich.console import Console
-from rich.table import Table
 
 from smallfleet.context import Context
 from smallfleet.facts.release import ServingRelease
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.operation import OperationMeta
     from pyinfra.api.state import State
+    from rich.table import Table
 
 
 class Row(TypedDict):
@@ -114,6 +113,8 @@ class Batches(BaseStateCallback):
     def host_disconnect(self, state: State, host: Host) -> None:  # type: ignore[override]
         self._open.discard(host.name)
         if not self._open and self.rows:
+            from rich.console import Console  # most runs release nothing
+
             console = Console(stderr=True, highlight=False)
             # Into a file or a pipe nothing is cut short.
             console = console if console.is_terminal else Console(stderr=True, highlight=False, width=160)
@@ -126,6 +127,8 @@ class Batches(BaseStateCallback):
 
     def table(self) -> Table:
         """What each droplet is on now, in the inventory's order."""
+        from rich.table import Table
+
         table = Table("app", "droplet", "serves", "commit", "state", "in this run", title="Releases")
         order = [droplet.name for droplet in self.fleet.droplets]
         for (app, droplet), row in sorted(

@@ -91,6 +91,7 @@ class Context:
         units = ["ssh.service", "systemd-journald.service", "nftables.service"]
         if self.has("nginx"):
             units += ["nginx.service", "certbot.service", "certbot.timer"]
+            units += ["smallfleet-maintenance.path", "smallfleet-maintenance.service"]
         if self.has("mongodb"):
             units += ["mongod.service"]
         kinds = (".socket", ".service", "@.service", "-candidate@.service")

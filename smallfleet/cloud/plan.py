@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
-
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from smallfleet.cloud.balancers import differs, wanted_balancer
 from smallfleet.cloud.survey import Json, Survey, address, fleet_tag, public_keys, tags_of, zone_of
 from smallfleet.errors import FleetError
 from smallfleet.model.balancing import UNIT_PRICE
 from smallfleet.model.fleet import Droplet, Fleet, LoadBalancer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 ANYWHERE = ["0.0.0.0/0", "::/0"]
 
@@ -83,6 +84,8 @@ class Plan:
 
     def table(self, fleet: Fleet) -> Table:
         """What would be created or corrected, with monthly prices."""
+        from rich.table import Table  # most runs have nothing to create
+
         table = Table(title=f"To be created or corrected for the fleet {fleet.name}", title_justify="left")
         for title, side in (("what", "left"), ("name", "left"), ("details", "left"), ("$/month", "right")):
             table.add_column(title, justify=side)  # type: ignore[arg-type]

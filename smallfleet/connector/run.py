@@ -7,11 +7,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from rich.console import Console
-
 from smallfleet.cloud.droplet import Json, address
 from smallfleet.cloud.hostkeys import pin, pinned, wait_for_key
 from smallfleet.connector import remembered
+from smallfleet.console import say
 from smallfleet.errors import FleetError
 from smallfleet.model.fleet import Fleet
 from smallfleet.runs.turn import Turn
@@ -48,7 +47,6 @@ class Run:
         self._lock = threading.Lock()
         self._droplets: dict[str, Json] | None = None
         self._failed: str | None = None
-        self._console = Console(stderr=True, highlight=False, markup=False)
         self.account: tuple[Survey, Plan] | None = None  # as it was found, and what is to be made in it
 
     def address_of(self, name: str, limit: set[str]) -> str | None:
@@ -147,7 +145,7 @@ class Run:
         client = Client(self.fleet.end_point, self.fleet.token())
         known = addresses_of(survey(client, self.fleet))  # what is new has one by now
         wanted = {target: known[target] for target in self.account[1].moves[name]}
-        point(client, self.fleet, name, wanted, self._console.print)
+        point(client, self.fleet, name, wanted, say)
 
     def _complete(self, limit: set[str]) -> dict[str, Json]:
         """The fleet's droplets, after what is missing was shown, agreed to and created."""
@@ -161,7 +159,7 @@ class Run:
         from smallfleet.cloud.plan import plan
         from smallfleet.cloud.survey import survey
 
-        fleet, say = self.fleet, self._console.print
+        fleet = self.fleet
         client = Client(fleet.end_point, fleet.token())
         found = survey(client, fleet)
         todo = plan(fleet, found, limit)
@@ -201,7 +199,7 @@ class Run:
             if more := {droplet.name for droplet in todo.droplets} - agreed:
                 raise FleetError(f"{', '.join(sorted(more))} went away just now: run again")
             turn.take(found.droplets, silent=True)
-            droplets = carry_out(client, fleet, found, todo, self._console.print)
+            droplets = carry_out(client, fleet, found, todo, say)
             self._pin({name: droplet for name, droplet in droplets.items() if name in limit})
             turn.take(droplets)
         return droplets
@@ -211,7 +209,7 @@ class Run:
             return
         if not sys.stdin.isatty():
             raise FleetError("nobody is there to agree to this: give -y to create it, --dry to see the plan")
-        self._console.print("Create this? [y/N] ", end="")
+        say("Create this? [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise FleetError("nothing was created")
 
@@ -230,4 +228,4 @@ class Run:
         keys = together(lambda one: wait_for_key(one[2], one[0]), new, lambda one: one[0])
         for (name, id, where), key in zip(new, keys, strict=True):
             pin(known, where, key, name, id)
-            self._console.print(f"{name} answers at {where}, host key pinned")
+            say(f"{name} answers at {where}, host key pinned")

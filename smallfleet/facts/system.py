@@ -12,22 +12,23 @@ class Container(FactBase[str | None]):
     """
 
     def command(self) -> str:
-        return "systemd-detect-virt --container || true"
+        return "cat /run/systemd/container 2>/dev/null || true"  # where systemd says it, and reads it
 
     def process(self, output: list[str]) -> str | None:
-        kind = output[0].strip() if output else "none"
-        return None if kind in ("none", "") else kind
+        return output[0].strip() or None if output else None
 
 
 class CloudInit(FactBase[str]):
     """What cloud-init is at: "running", "done", "error", "disabled"; "absent" where there is none.
 
-    `cloud-init status` says it in a line `status: running`.
+    `cloud-init status` says it in a line `status: running`, once it has started Python. It is not asked where
+    cloud-init has left its result, which is the last that it does.
     """
 
     def command(self) -> str:
-        absent = "echo 'status: absent'"
-        return f"if command -v cloud-init >/dev/null; then cloud-init status; else {absent}; fi || true"
+        done = "if test -e /run/cloud-init/result.json; then echo 'status: done'"
+        asked = "elif command -v cloud-init >/dev/null; then cloud-init status"
+        return f"{done}; {asked}; else echo 'status: absent'; fi || true"
 
     def process(self, output: list[str]) -> str:
         found = [line.partition(":")[2].strip() for line in output if line.startswith("status:")]

@@ -22,18 +22,24 @@ class Certificates(FactBase):
     def command(self) -> str:
         return (
             "for conf in /etc/letsencrypt/renewal/*.conf; do "
-            '[ -f "$conf" ] || continue; name=${conf##*/}; name=${name%.conf}; '
+            '[ -f "$conf" ] || continue; name=${conf##*/}; echo "name=${name%.conf}"; '
+            'while read -r key _ value; do [ "$key" = server ] && echo "server=$value"; done < "$conf"; '
             # It prints the names and ends with 1 if the certificate has expired.
-            f'names=$(openssl x509 -in "{LIVE}/$name/cert.pem" -noout -checkend 0 '
-            "-ext subjectAltName 2>/dev/null) || continue; "
-            'echo "$name|$(sed -n "s/^server *= *//p" "$conf")|'
-            '$(echo "$names" | grep DNS: | tr -d " \\n")"; done'
+            f'openssl x509 -in "{LIVE}/${{name%.conf}}/cert.pem" -noout -checkend 0 '
+            "-ext subjectAltName 2>/dev/null && echo valid; done; true"
         )
 
     def process(self, output: list[str]) -> dict[str, Certificate]:
         found: dict[str, Certificate] = {}
-        for line in output:
-            name, server, names = line.split("|", 2)
-            domains = [word.removeprefix("DNS:") for word in names.split(",") if word.startswith("DNS:")]
-            found[name] = {"server": server.strip(), "domains": domains}
+        name, said = "", Certificate(server="", domains=[])
+        for line in map(str.strip, output):
+            key, _, value = line.partition("=")
+            if key == "name":
+                name, said = value, Certificate(server="", domains=[])
+            elif key == "server":
+                said["server"] = value
+            elif "DNS:" in line:
+                said["domains"] = [word.removeprefix("DNS:") for word in line.replace(" ", "").split(",")]
+            elif line == "valid":
+                found[name] = said
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -104,6 +105,16 @@ class LoadBalancer(_Said):
         super().__init__(name=name, **values)
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Where a fleet's roles are, of these `roles` and `droplets`."""
+
+    roles: dict[str, Role]
+    droplets: list[Droplet]
+    of: dict[str, list[str]]  # a droplet's roles, as they are deployed
+    fronted: frozenset[str]  # apps that an edge stands in front of
+
+
 class Fleet(_Said):
     """The droplets of one environment. Making one reads no file, asks nobody and creates nothing."""
 
@@ -124,6 +135,7 @@ class Fleet(_Said):
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)  # {role: {...}}, laid over its file
 
     _roles: dict[str, Role] | None = PrivateAttr(None)
+    _places: _Places | None = PrivateAttr(None)
     _secrets: Any = PrivateAttr(None)
     _token: Any = PrivateAttr(None)
     _lab_name: str | None = PrivateAttr(None)
@@ -163,8 +175,19 @@ class Fleet(_Said):
 
     def roles_of(self, droplet: Droplet | str) -> list[str]:
         """A droplet's roles as they are deployed: base first, `on` and `needs` before what has them."""
-        here = set(self._with_on((self.droplet(droplet) if isinstance(droplet, str) else droplet).roles))
-        return [name for name in self.roles if name in here]
+        found = droplet if isinstance(droplet, Droplet) else self.droplet(droplet)
+        return list(self._placed().of[found.name])
+
+    def _placed(self) -> _Places:
+        """Worked out once: deploys ask for each droplet where all the others' roles are."""
+        roles, droplets = self.roles, self.droplets
+        if self._places is None or self._places.roles is not roles or self._places.droplets is not droplets:
+            of = {}
+            for droplet in droplets:
+                here = set(self._with_on(droplet.roles))
+                of[droplet.name] = [name for name in roles if name in here]
+            self._places = _Places(roles, droplets, of, frozenset(fronted(roles.values(), of)))
+        return self._places
 
     def droplet(self, name: str) -> Droplet:
         for droplet in self.droplets:
@@ -174,7 +197,8 @@ class Fleet(_Said):
 
     def droplets_of(self, role: str) -> list[Droplet]:
         """The droplets that have `role`, in the inventory's order."""
-        return [droplet for droplet in self.droplets if role in self.roles_of(droplet)]
+        of = self._placed().of
+        return [droplet for droplet in self.droplets if role in of[droplet.name]]
 
     @property
     def edge(self) -> EdgeRole | None:
@@ -183,8 +207,7 @@ class Fleet(_Said):
 
     def front_of(self, app: AppRole) -> Droplet | None:
         """The droplet whose NGINX visitors of the app come to first; None if they come to the app's own."""
-        placed = {droplet.name: self.roles_of(droplet) for droplet in self.droplets}
-        if self.edge is None or app.name not in fronted(self.roles.values(), placed):
+        if self.edge is None or app.name not in self._placed().fronted:
             return None
         return self.droplets_of(self.edge.name)[0]
 

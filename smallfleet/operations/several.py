@@ -28,12 +28,13 @@ def wanted(text: str, mode: str) -> dict[str, str]:
 
 
 @operation()
-def files(files: Mapping[str, str], mode: str = "644") -> Commands:
+def files(files: Mapping[str, str], mode: str = "644", then: str | None = None) -> Commands:
     """
     Have root's files hold texts; their directories are made.
 
     + files: {absolute path: text}
     + mode: octal text, of all
+    + then: shell command that has them read, once they are changed
     """
     changed = differing(files, mode)
     if not changed:
@@ -50,6 +51,8 @@ def files(files: Mapping[str, str], mode: str = "644") -> Commands:
             *("chown", "root:root", new, "&&", "chmod", mode, new, "&&"),
             *("mv", "-fT", new, QuoteString(path)),
         )
+    if then:
+        yield StringCommand(then)
 
 
 @operation()

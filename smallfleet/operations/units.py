@@ -1,13 +1,14 @@
-"""systemd units that are verified before they replace what systemd reads."""
+"""systemd's units: their files, verified before they replace what systemd reads, and whether they run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 
 from pyinfra import host
 from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
 
+from smallfleet.facts.units import UnitStates
 from smallfleet.operations import Commands
 from smallfleet.operations.checked import show_diff
 from smallfleet.operations.several import differing
@@ -43,8 +44,8 @@ def verification(units: list[str]) -> str:
 @operation()
 def units(units: Mapping[str, str]) -> Commands:
     """
-    Put the files of units that belong together in place, if systemd has nothing to say against any of them;
-    systemd is not told to read them.
+    Put the files of units that belong together in place, if systemd has nothing to say against any of them,
+    and have it read them.
 
     + units: {name: text}: {"podcast@.service": "[Unit]..."}
     """
@@ -65,4 +66,25 @@ def units(units: Mapping[str, str]) -> Commands:
     moves = [
         ("mv", "-f", QuoteString(candidate(unit)), QuoteString(f"{DIRECTORY}/{unit}")) for unit in changed
     ]
-    yield StringCommand(*moves[0], *(word for move in moves[1:] for word in ("&&", *move)))
+    yield StringCommand(*(word for move in moves for word in (*move, "&&")), "systemctl", "daemon-reload")
+
+
+@operation()
+def kept(unit: str, running: bool | None = True, enabled: bool = True, known: Sequence[str] = ()) -> Commands:
+    """
+    Have a unit run, and start with the droplet, as pyinfra's `systemd.service` does.
+
+    + unit: its name with its kind ("nginx.service")
+    + running: None leaves it as it is
+    + enabled: whether it starts with the droplet
+    + known: all that are looked after on the droplet (`Context.units`), so that all who ask ask the same
+    """
+    asked = dict.fromkeys([*(one for one in known if "@." not in one), unit])  # a template has no state
+    there = host.get_fact(UnitStates, units=list(asked)).get(unit, {"running": False, "enabled": False})
+    right = running in (None, there["running"])
+    if right and there["enabled"] == enabled:
+        host.noop(f"{unit} is as it should be")
+    if not right:
+        yield StringCommand("systemctl", "start" if running else "stop", QuoteString(unit))
+    if there["enabled"] != enabled:
+        yield StringCommand("systemctl", "enable" if enabled else "disable", QuoteString(unit))

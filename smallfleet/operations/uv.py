@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyinfra import host
-from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, deploy, operation
-from pyinfra.operations import apt, files
+from pyinfra.api import FileUploadCommand, QuoteString, StringCommand, operation
+from pyinfra.operations import files
 
 from smallfleet.facts.files import FileState
 from smallfleet.operations import Commands, several
@@ -14,10 +14,11 @@ from smallfleet.operations.secrets import digest
 
 TEMPLATES = Path("templates/uv")
 HOME = "/opt/uv"
+PROGRAM = "/usr/local/bin/uv"
 
 
 @operation()
-def venv(path: str, requirements: Path, uv: str | None = "/usr/local/bin/uv") -> Commands:
+def venv(path: str, requirements: Path, uv: str | None = PROGRAM) -> Commands:
     """
     Make a venv that holds exactly what a locked requirements file says, each package checked by its hash.
 
@@ -63,18 +64,14 @@ def venv(path: str, requirements: Path, uv: str | None = "/usr/local/bin/uv") ->
     yield StringCommand("mv", "-f", QuoteString(wanted), QuoteString(made))
 
 
-@deploy("uv")
-def installed() -> None:
-    """/usr/local/bin/uv, at the version in templates/uv/requirements.txt."""
-    apt.packages(name="Install Python's venv", packages=["python3-venv"], no_recommends=True)
-    venv(
-        name="Install uv at its pinned version",
-        path=HOME,
-        requirements=TEMPLATES / "requirements.txt",
-        uv=None,
-    )
-    files.link(name="Put uv on the path", path="/usr/local/bin/uv", target=f"{HOME}/bin/uv")
-    several.files(
-        name="Let uv trust what the droplet trusts",
-        files={"/etc/uv/uv.toml": (TEMPLATES / "uv.toml").read_text()},
-    )
+@operation()
+def installed() -> Commands:
+    """/usr/local/bin/uv, at the version in templates/uv/requirements.txt. Needs the package python3-venv."""
+    yield from venv._inner(path=HOME, requirements=TEMPLATES / "requirements.txt", uv=None)
+    yield from files.link._inner(path=PROGRAM, target=f"{HOME}/bin/uv")
+    yield from several.files._inner(files=configuration())
+
+
+def configuration() -> dict[str, str]:
+    """{path: text}: uv trusts what the droplet trusts."""
+    return {"/etc/uv/uv.toml": (TEMPLATES / "uv.toml").read_text()}

@@ -17,6 +17,7 @@ from smallfleet.facts.nginx import NginxCertificates, NginxFiles
 from smallfleet.facts.release import ReleaseStatus
 from smallfleet.facts.system import NftTables, Outdated
 from smallfleet.facts.tls import Certificates
+from smallfleet.facts.units import UnitStates
 from smallfleet.plan.overlay import Node, Overlay
 
 Arguments = dict[str, Any]  # the fact's, by name
@@ -222,6 +223,17 @@ def _units(key: str) -> Answer:
 
 
 _answers |= {systemd.SystemdStatus: _units("running"), systemd.SystemdEnabled: _units("enabled")}
+
+
+@answers(UnitStates)
+def _unit_states(overlay: Overlay, arguments: Arguments, now: Callable[[], Any], ask: Ask) -> Any:
+    there = {name: dict(state) for name, state in now().items()}
+    for name in arguments["units"]:
+        unit = overlay.units.get(name)
+        for key in ("running", "enabled"):
+            if unit and (will := getattr(unit, key)) is not None:
+                there.setdefault(name, {"running": False, "enabled": False})[key] = will
+    return there
 
 
 def _value(name: str, together: Callable[[Any, Any], Any] = lambda there, new: new) -> Answer:

@@ -62,6 +62,12 @@ def _directories(change: Change) -> None:
 def _units(change: Change) -> None:
     units = change.arguments["units"]
     _write_differing(change, {f"/etc/systemd/system/{unit}": text for unit, text in units.items()}, "644")
+    change.effects.append(("reload", "systemd's units"))
+
+
+@found_by_name("smallfleet.operations.units.kept")
+def _kept(change: Change) -> None:
+    service(change)
 
 
 @found_by_name("smallfleet.operations.accounts.system")
@@ -164,10 +170,21 @@ def _lead_here(change: Change) -> None:
 
 @changes(uv.venv)
 def _venv(change: Change) -> None:
-    path = change.arguments["path"]
-    content = change.arguments["requirements"].read_bytes()
+    _write_venv(change, change.arguments["path"], change.arguments["requirements"].read_bytes())
+
+
+def _write_venv(change: Change, path: str, content: bytes) -> None:
     change.write(f"{path}/requirements.txt", Node("file", content))
     change.overlay.put(f"{path}/bin/uv", Node("file", None, mode=755))
+
+
+@changes(uv.installed)
+def _uv(change: Change) -> None:
+    uploads = change.uploads()
+    if (requirements := uploads.get(f"{uv.HOME}.requirements.txt")) is not None:
+        _write_venv(change, uv.HOME, requirements)
+    change.overlay.put(uv.PROGRAM, Node("link", target=f"{uv.HOME}/bin/uv", mode=777))
+    _write_differing(change, uv.configuration(), "644")
 
 
 @changes(mongodb.users)

@@ -10,6 +10,7 @@ from pyinfra.facts import server as server_facts
 from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt, files, server, systemd
 
+from smallfleet.operations import packages
 from smallfleet.plan.effects import Change, changes, found_by_name, service
 from smallfleet.plan.overlay import Node, Overlay
 from smallfleet.plan.packages import Brought, brought_by
@@ -117,7 +118,7 @@ def _repo(change: Change) -> None:
     change.overlay.sources.append(line)
 
 
-@changes(apt.packages)
+@changes(apt.packages, packages.installed)
 def _packages(change: Change) -> None:
     if "apt-get update" in change.text():
         _update(change)

@@ -7,6 +7,7 @@ import contextlib
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -14,8 +15,8 @@ import gevent
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import StateStage
 from pyinfra.connectors.ssh_util import get_private_key
-from rich.console import Console
 
+from smallfleet.console import say
 from smallfleet.errors import FleetError
 from smallfleet.model.fleet import Fleet
 from smallfleet.runs import note, record
@@ -106,9 +107,10 @@ class Session:
         key = None
         with contextlib.suppress(PyinfraError):  # a bad key is pyinfra's to report
             key = get_private_key(self._state, str(fleet.ssh_key), "")
-        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         words = ["pyinfra", *sys.argv[1:]]
-        return Turn(fleet, note.begin(fleet, words, limit), console.print, key, self._stop_soon)
+        return Turn(
+            fleet, note.begin(fleet, words, limit), partial(say, soft_wrap=True), key, self._stop_soon
+        )
 
     def end(self) -> None:
         """Leave the record and give the turns back."""

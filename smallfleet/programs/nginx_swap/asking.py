@@ -9,7 +9,8 @@ import ssl
 import subprocess
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,11 @@ def one_file(directory: Path) -> Path | None:
     return next((path for path in plain if not any(part.startswith(".") for part in path.parts)), None)
 
 
-def ask(question: Question) -> Answer:
+def ask(question: Question) -> tuple[Answer, bytes]:
+    """The answer, and the certificate (DER) that it came with, not yet looked at; b"" for none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # `flaw` looks at it
-    certificate = ""
+    certificate = b""
     try:
         port = 443 if question.scheme == "https" else 80
         with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS) as plain:
@@ -82,15 +84,16 @@ def ask(question: Question) -> Answer:
             connection.sock = plain
             if question.scheme == "https":
                 secure = context.wrap_socket(plain, server_hostname=question.domain)
-                certificate = flaw(secure.getpeercert(binary_form=True) or b"", question.domain)
+                certificate = secure.getpeercert(binary_form=True) or b""
                 connection.sock = secure
             headers = {"User-Agent": "smallfleet", "Connection": "close"}
             connection.request("HEAD" if question.head else "GET", question.path, headers=headers)
-            return Answer(connection.getresponse().status, certificate=certificate)
+            return Answer(connection.getresponse().status), certificate
     except (OSError, http.client.HTTPException) as error:
-        return Answer(None, str(error) or type(error).__name__, certificate)
+        return Answer(None, str(error) or type(error).__name__), certificate
 
 
+@cache  # of the many answers of a site: openssl is slow to start
 def flaw(certificate: bytes, domain: str) -> str:
     """What a browser would not like about the certificate (DER), beside who signed it; "" for nothing."""
     said = ""
@@ -109,7 +112,11 @@ def flaw(certificate: bytes, domain: str) -> str:
 def ask_all(asked: Iterable[Question]) -> dict[Question, Answer]:
     wanted = list(asked)
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return dict(zip(wanted, pool.map(ask, wanted), strict=True))
+        answers = list(pool.map(ask, wanted))
+    return {
+        question: replace(answer, certificate=flaw(certificate, question.domain)) if certificate else answer
+        for question, (answer, certificate) in zip(wanted, answers, strict=True)
+    }
 
 
 def worse(before: Mapping[Question, Answer], after: Mapping[Question, Answer]) -> list[str]:
