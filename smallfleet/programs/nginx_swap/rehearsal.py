@@ -57,7 +57,7 @@ def rehearse(configuration: str) -> list[str]:
                     return []
                 if time.monotonic() > end:
                     return found
-                time.sleep(0.2)
+                time.sleep(0.05)
             return []
         finally:
             nginx.kill()

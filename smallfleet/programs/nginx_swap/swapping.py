@@ -37,17 +37,22 @@ def run(*command: str) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
-def workers() -> set[int]:
+def master() -> str:
+    """The number of NGINX's first process; "0" if there is none."""
+    return run("systemctl", "show", "--value", "--property=MainPID", "nginx.service")[1]
+
+
+def workers(parent: str) -> set[int]:
     """The processes that NGINX accepts connections with; those that only finish their last are none."""
-    master = run("systemctl", "show", "--value", "--property=MainPID", "nginx.service")[1]
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
+            if (process / "stat").read_text().rpartition(")")[2].split()[1] != parent:
+                continue
             title = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue  # it has ended meanwhile
-        if parent == master and title.startswith("nginx: worker process") and "shutting down" not in title:
+        if title.startswith("nginx: worker process") and "shutting down" not in title:
             found.add(int(process.name))
     return found
 
@@ -72,13 +77,15 @@ def take() -> None:
     if status:
         raise Refused(said)
     start = size_of(ERRORS)
-    old = workers()
+    old = workers(master())
     status, said = run("systemctl", "reload-or-restart", "nginx.service")
     if status:
         raise Refused("\n".join([said, *emergencies(start)]))
-    end = time.monotonic() + RELOAD_SECONDS
+    end, first = time.monotonic() + RELOAD_SECONDS, master()
     while time.monotonic() < end:
-        now = workers()
+        if not Path(f"/proc/{first}").exists():  # it was started anew
+            first = master()
+        now = workers(first)
         if now and not now & old:
             return
         given_up = [
