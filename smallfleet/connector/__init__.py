@@ -15,7 +15,6 @@ from smallfleet.connector.remembered import needs_account
 from smallfleet.connector.run import Run, run_of
 from smallfleet.errors import FleetError
 from smallfleet.runs.session import session_of
-from smallfleet.runs.turn import Turn
 
 # It prints a traceback for each connection that goes; pyinfra says in a line what that meant for the run.
 logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
@@ -56,15 +55,14 @@ class DropletConnector(FastSSHConnector):
             raise ConnectError(str(error)) from None
         self._blank = address is None
         if address is not None:
-            self._connect_to(address)
-            if turn is not None:
-                self._join(turn)
-
-    def _connect_to(self, address: str) -> None:
-        assert self._run is not None
-        self.data["ssh_hostname"] = address
-        try:
+            self.data["ssh_hostname"] = address
             super().connect()
+
+    def _log_in(self) -> None:
+        """Where the droplet is, or where the API has it now if it is not there any more."""
+        assert self._run is not None
+        try:
+            super()._log_in()
         except ConnectError:
             try:
                 moved = self._run.moved_address(self.host.name)
@@ -73,14 +71,17 @@ class DropletConnector(FastSSHConnector):
             if moved is None:
                 raise
             self.data["ssh_hostname"] = moved
-            super().connect()
+            super()._log_in()
 
-    def _join(self, turn: Turn) -> None:
-        try:
-            assert self.client is not None
-            turn.join(self.host.name, self.client)
-        except FleetError as error:
-            raise ConnectError(str(error)) from None
+    def _ready(self) -> None:
+        """Have the turn. What was asked before, a run that still had it might have changed since."""
+        assert self.client is not None
+        turn = self._session.turn(self.host.data.fleet)
+        if turn is not None:
+            try:
+                turn.join(self.host.name, self.client)
+            except FleetError as error:
+                raise ConnectError(str(error)) from None
 
     def addresses(self) -> dict[str, dict[str, str]]:
         """{name: {"public", "private"}} of the whole fleet; 0.0.0.0 for a droplet that is missing."""

@@ -84,10 +84,17 @@ class FastSSHConnector(SSHConnector):
     def connect(self) -> None:
         if self._fast:
             self._forget()
-        super().connect()
+        self._log_in()
+        self._ready()
         if self._fast and not self._connected_before:
             self._connected_before = True
             self._send(self._memory.ahead(self._stage()))  # nobody waits for the answers here
+
+    def _log_in(self) -> None:
+        super().connect()
+
+    def _ready(self) -> None:
+        """What has to be before the first question: here nothing. Raises ConnectError where it cannot be."""
 
     def disconnect(self) -> None:
         if self._fast:
