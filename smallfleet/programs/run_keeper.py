@@ -228,7 +228,10 @@ def status():
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))
-    asked = json.loads(next_line())
+    line = next_line()
+    if not line:
+        return  # its run was refused, or found that it does not need it
+    asked = json.loads(line)
     if "keep" in asked:
         keep(asked)
     elif "release" in asked:

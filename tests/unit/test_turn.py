@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,13 @@ from smallfleet.connector import DropletConnector
 from smallfleet.connector.memory import Memory
 from smallfleet.connector.run import Run
 from smallfleet.runs import turn
+from smallfleet.runs.note import begin
 from smallfleet.runs.session import session_of
+from smallfleet.runs.ssh import Unreached
+from smallfleet.runs.turn import Turn
 from tests.unit.sshd import KEY, Sshd
 from tests.unit.test_cloud_create import fleet, lab
-from tests.unit.test_runs import Kept, note
+from tests.unit.test_runs import Kept, note, records
 
 __all__ = ["fleet", "lab"]  # fixtures
 
@@ -38,7 +44,10 @@ DROPLETS = {
 def login(sshd: Sshd) -> paramiko.SSHClient:
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-    client.connect("127.0.0.1", sshd.port, "root", pkey=KEY, look_for_keys=False, allow_agent=False)
+    try:
+        client.connect("127.0.0.1", sshd.port, "root", pkey=KEY, look_for_keys=False, allow_agent=False)
+    except (OSError, paramiko.SSHException) as error:
+        raise Unreached(str(error)) from None
     return client
 
 
@@ -91,6 +100,11 @@ def connector_that_knows(state: State, name: str, *commands: str) -> DropletConn
     return connector
 
 
+def locked(tmp_path: Path) -> list[bool]:
+    """Whether a living run has the lock, on each of NAMES."""
+    return [Kept(tmp_path / name, {"status": True}).answer["alive"] for name in NAMES]
+
+
 # What waits for it.
 
 
@@ -114,7 +128,89 @@ def test_what_the_last_run_asked_is_asked_once_the_turn_is_taken(
     asked = tmp_path / "asked"
     connector = connector_that_knows(state, "podcast", f"touch {asked}")
     connector.connect()
-    locks = [Kept(tmp_path / name, {"status": True}).answer for name in NAMES]
-    assert all(lock["alive"] for lock in locks)
+    assert locked(tmp_path) == [True, True]
+    session_of(state, None).end()
     sshds["podcast"].close()
     assert asked.exists()
+
+
+# What it costs.
+
+
+@pytest.fixture
+def own_turn(fleet: Fleet) -> Turn:
+    return Turn(fleet, begin(fleet, ["pyinfra"], NAMES), lambda text: None)
+
+
+def taken(turn: Turn, sshds: dict[str, Sshd], *names: str, failed: str = "") -> dict[str, paramiko.SSHClient]:
+    """pyinfra's connections to `names`, once the turn is taken; to `failed` it logs in in vain."""
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(turn.login(name))
+        turn.start(DROPLETS)  # it waits for these logins
+        if failed:
+            with turn.login(failed):
+                pass
+        clients = {name: login(sshds[name]) for name in names}
+        with ThreadPoolExecutor(len(names)) as pool:
+            list(pool.map(turn.ready, clients, clients.values()))
+            list(pool.map(turn.join, clients, clients.values()))
+    return clients
+
+
+def test_the_lock_is_kept_in_pyinfras_own_connections(
+    tmp_path: Path, own_turn: Turn, sshds: dict[str, Sshd]
+) -> None:
+    clients = taken(own_turn, sshds, *NAMES)
+    assert locked(tmp_path) == [True, True]
+    assert [sshds[name].logins for name in NAMES] == [1, 1]
+    assert [len(sshds[name].commands) for name in NAMES] == [1, 1], "the lock's program keeps the record, too"
+    own_turn.end({**own_turn.note, "result": "done"})
+    assert locked(tmp_path) == [False, False]
+    assert all(records(tmp_path / name)[own_turn.note["id"]]["result"] == "done" for name in NAMES)
+    for client in clients.values():
+        transport = client.get_transport()
+        assert transport and transport.is_active(), "they are pyinfra's to end"
+        client.close()
+
+
+@pytest.mark.parametrize("failed", ["", "mongo"], ids=["not in the run", "its login fails"])
+def test_where_pyinfra_has_no_connection_the_lock_has_its_own(
+    tmp_path: Path, own_turn: Turn, sshds: dict[str, Sshd], failed: str
+) -> None:
+    clients = taken(own_turn, sshds, "podcast", failed=failed)
+    assert locked(tmp_path) == [True, True]
+    assert [sshds[name].logins for name in NAMES] == [1, 1]
+    own_turn.end({**own_turn.note, "result": "done"})
+    assert locked(tmp_path) == [False, False]
+    clients["podcast"].close()
+
+
+def test_a_lock_that_was_lost_with_pyinfras_connection_is_taken_again(
+    tmp_path: Path, own_turn: Turn, sshds: dict[str, Sshd]
+) -> None:
+    clients = taken(own_turn, sshds, *NAMES)
+    sshds["mongo"].cut()
+    end = time.monotonic() + 30
+    while locked(tmp_path) != [True, True] or sshds["mongo"].logins < 2:
+        assert time.monotonic() < end
+    own_turn.check()
+    assert [sshds[name].logins for name in NAMES] == [1, 2]
+    own_turn.end({**own_turn.note, "result": "done"})
+    assert records(tmp_path / "mongo")[own_turn.note["id"]]["result"] == "done"
+    for client in clients.values():
+        client.close()
+
+
+def test_who_takes_the_turn_in_the_foreground_waits_for_no_login(
+    tmp_path: Path, own_turn: Turn, sshds: dict[str, Sshd]
+) -> None:
+    with own_turn.login("podcast"), own_turn.login("mongo"):
+        own_turn.take(DROPLETS)
+        assert locked(tmp_path) == [True, True]
+        client = login(sshds["mongo"])
+        own_turn.ready("mongo", client)
+        own_turn.join("mongo", client)
+    own_turn.end({**own_turn.note, "result": "done"})
+    assert locked(tmp_path) == [False, False]
+    client.close()
