@@ -159,6 +159,7 @@ def keep(asked):
         write_record(last)
     if lock is not None:
         note(lock)
+        os.close(lock)  # free before it is said, and not only when this process is gone
     return say({"ended": True})
 
 
