@@ -23,10 +23,12 @@ class Unreached(FleetError):
     """The droplet did not answer, or hung up."""
 
 
-def connect(fleet: Fleet, droplet: Json, key: paramiko.PKey | None = None) -> paramiko.SSHClient:
+def connect(
+    fleet: Fleet, droplet: Json, key: paramiko.PKey | None = None, seconds: float = TIMEOUT
+) -> paramiko.SSHClient:
     """A connection as root, the host key pinned at the first one. Raises Unreached.
 
-    `droplet` is the cloud's; `key` the owner's private key where it is open already.
+    `droplet` is the cloud's; `key` the owner's private key where it is open already; `seconds`: for TCP.
     """
     name, where = str(droplet["name"]), address(droplet, "public")
     if where is None:
@@ -39,7 +41,7 @@ def connect(fleet: Fleet, droplet: Json, key: paramiko.PKey | None = None) -> pa
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         options: dict[str, Any] = {"pkey": key} if key else {"key_filename": str(fleet.ssh_key)}
         client.connect(
-            where, username="root", timeout=TIMEOUT, banner_timeout=TIMEOUT, auth_timeout=TIMEOUT,
+            where, username="root", timeout=seconds, banner_timeout=TIMEOUT, auth_timeout=TIMEOUT,
             look_for_keys=False, allow_agent=key is None, **options,
         )  # fmt: skip
     except (OSError, EOFError, paramiko.SSHException) as error:

@@ -22,7 +22,7 @@ from smallfleet.model.fleet import Fleet
 from smallfleet.runs.hold import Broken, Busy, Hold
 from smallfleet.runs.lent import Lent
 from smallfleet.runs.note import Note, age, turn_of
-from smallfleet.runs.ssh import Keeper, Unreached, connect, watch
+from smallfleet.runs.ssh import TIMEOUT, Keeper, Unreached, connect, watch
 
 if TYPE_CHECKING:
     from smallfleet.cloud.client import Client
@@ -177,20 +177,22 @@ class Turn:
 
     def _open(self, droplet: Json, elsewhere: Elsewhere) -> Keeper:
         """A keeper on the droplet, in pyinfra's connection where there is one. Raises Unreached."""
-        name = str(droplet["name"])
+        name, began = str(droplet["name"]), time.monotonic()
         # Who takes the turn in the foreground keeps pyinfra from connecting: it cannot be waited for.
         lent = self._lent.get(name) if self._taking else None
+        # One that is dead is dead to pyinfra, too: both together take no longer than one alone.
+        left = TIMEOUT - (time.monotonic() - began)
         if lent is not None:
             try:
                 return Keeper(name, lent)
             except Unreached:
                 self._lent.take_back(name)
-        return self._open_own(droplet, elsewhere)
+        return self._open_own(droplet, elsewhere, left)
 
-    def _open_own(self, droplet: Json, elsewhere: Elsewhere) -> Keeper:
-        """A keeper in a connection of its own. Raises Unreached."""
+    def _open_own(self, droplet: Json, elsewhere: Elsewhere, seconds: float = TIMEOUT) -> Keeper:
+        """A keeper in a connection of its own, in TCP within `seconds`. Raises Unreached."""
         try:
-            client = connect(self.fleet, droplet, self._key)
+            client = connect(self.fleet, droplet, self._key, seconds)
         except Unreached:
             moved = elsewhere(droplet)
             if moved is None:

@@ -59,7 +59,7 @@ def sshds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
         room = tmp_path / name
         room.mkdir()
         sshds[name] = Sshd(RUN_KEEPER_LOCK=str(room / "lock"), RUN_KEEPER_RECORDS=str(room / "runs"))
-    monkeypatch.setattr(turn, "connect", lambda fleet, droplet, key: login(sshds[droplet["name"]]))
+    monkeypatch.setattr(turn, "connect", lambda fleet, droplet, key, seconds: login(sshds[droplet["name"]]))
     yield sshds
     for sshd in sshds.values():
         sshd.close()
@@ -195,7 +195,7 @@ def test_a_lock_that_was_lost_with_pyinfras_connection_is_taken_again(
     while locked(tmp_path) != [True, True] or sshds["mongo"].logins < 2:
         assert time.monotonic() < end
     own_turn.check()
-    assert [sshds[name].logins for name in NAMES] == [1, 2]
+    assert sshds["podcast"].logins == 1
     own_turn.end({**own_turn.note, "result": "done"})
     assert records(tmp_path / "mongo")[own_turn.note["id"]]["result"] == "done"
     for client in clients.values():
