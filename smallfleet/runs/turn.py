@@ -20,9 +20,9 @@ from smallfleet.cloud.droplet import Json, address
 from smallfleet.errors import FleetError, Taken
 from smallfleet.model.fleet import Fleet
 from smallfleet.runs.hold import Broken, Busy, Hold
-from smallfleet.runs.lent import Lent
+from smallfleet.runs.lines import Elsewhere, Lines
 from smallfleet.runs.note import Note, age, turn_of
-from smallfleet.runs.ssh import TIMEOUT, Keeper, Unreached, connect, watch
+from smallfleet.runs.ssh import Keeper, Unreached, watch
 
 if TYPE_CHECKING:
     from smallfleet.cloud.client import Client
@@ -32,7 +32,6 @@ PATIENCE = 3.0  # seconds for which a run that began just now is waited for: it 
 RETURN = 120.0  # seconds that a command waits for a lost lock to be back
 
 Say = Callable[[str], None]
-Elsewhere = Callable[[Json], Json | None]  # where the cloud has a droplet that does not answer; None: there
 
 
 def nowhere_else(droplet: Json) -> Json | None:
@@ -55,11 +54,11 @@ class Turn:
         on_lost: Callable[[FleetError], None] = lambda error: None,
     ) -> None:
         """`on_lost` is called, in a thread of its own, where somebody took the turn away."""
-        self.fleet, self.note, self._say, self._key, self._on_lost = fleet, note, say, key, on_lost
+        self.fleet, self.note, self._say, self._on_lost = fleet, note, say, on_lost
         self.waited = False  # another run had its turn when this one asked first
         self._holds: list[Hold] = []
         self._keepers: dict[str, Keeper] = {}  # of the record alone
-        self._lent = Lent()
+        self._lines = Lines(fleet, key)
         self._lockable: list[str] = []  # the droplets where the lock is to be, if they answer
         self._taking: threading.Thread | None = None
         self._locked = threading.Event()  # or refused
@@ -165,9 +164,7 @@ class Turn:
     def _opened(self, droplets: list[Json], elsewhere: Elsewhere) -> Iterator[dict[str, Future[Keeper]]]:
         """A keeper on each, opened at the same time; those that nobody took are closed."""
         with ThreadPoolExecutor(LOCKS) as pool:
-            ready = {
-                str(droplet["name"]): pool.submit(self._open, droplet, elsewhere) for droplet in droplets
-            }
+            ready = {str(one["name"]): pool.submit(self._open, one, elsewhere) for one in droplets}
             try:
                 yield ready
             finally:
@@ -176,29 +173,8 @@ class Turn:
                         left.result().close()
 
     def _open(self, droplet: Json, elsewhere: Elsewhere) -> Keeper:
-        """A keeper on the droplet, in pyinfra's connection where there is one. Raises Unreached."""
-        name, began = str(droplet["name"]), time.monotonic()
         # Who takes the turn in the foreground keeps pyinfra from connecting: it cannot be waited for.
-        lent = self._lent.get(name) if self._taking else None
-        # One that is dead is dead to pyinfra, too: both together take no longer than one alone.
-        left = TIMEOUT - (time.monotonic() - began)
-        if lent is not None:
-            try:
-                return Keeper(name, lent)
-            except Unreached:
-                self._lent.take_back(name)
-        return self._open_own(droplet, elsewhere, left)
-
-    def _open_own(self, droplet: Json, elsewhere: Elsewhere, seconds: float = TIMEOUT) -> Keeper:
-        """A keeper in a connection of its own, in TCP within `seconds`. Raises Unreached."""
-        try:
-            client = connect(self.fleet, droplet, self._key, seconds)
-        except Unreached:
-            moved = elsewhere(droplet)
-            if moved is None:
-                raise
-            client = connect(self.fleet, moved, self._key)
-        return Keeper(str(droplet["name"]), client, own=True)
+        return self._lines.open(droplet, elsewhere, lent=self._taking is not None)
 
     def _hold(self, droplet: Json, elsewhere: Elsewhere, ready: Future[Keeper] | None) -> Hold:
         end = time.monotonic() + PATIENCE
@@ -207,7 +183,7 @@ class Turn:
             ready = None
             try:
                 # One that is lost is sought by a new login: it may be pyinfra's connection that is dead.
-                again = partial(self._open_own, droplet, elsewhere)
+                again = partial(self._lines.open, droplet, elsewhere, lent=False)
                 return Hold(keeper, again, self.note, self._when_lost)
             except Busy as error:
                 self.waited = True
@@ -217,7 +193,7 @@ class Turn:
             except Unreached:
                 if keeper.own:
                     raise
-                self._lent.take_back(keeper.name)
+                self._lines.take_back(keeper.name)
 
     def _when_lost(self) -> None:
         if self.broken:
@@ -255,12 +231,12 @@ class Turn:
 
     def login(self, name: str) -> contextlib.AbstractContextManager[None]:
         """A block in which pyinfra logs in, as to other droplets at that time; `ready` is called in it."""
-        return self._lent.login(name)
+        return self._lines.login(name)
 
     def ready(self, name: str, client: paramiko.SSHClient) -> None:
         """pyinfra has logged in: wait until the lock is held. FleetError if the turn is another's."""
         watch(client)
-        self._lent.lend(name, client)
+        self._lines.lend(name, client)
         if name not in self._lockable and not self._holds_on(name):
             self._open_record(name, client)  # which costs no time here
         if self._taking is not None:

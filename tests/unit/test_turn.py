@@ -18,7 +18,7 @@ from smallfleet import Fleet
 from smallfleet.connector import DropletConnector
 from smallfleet.connector.memory import Memory
 from smallfleet.connector.run import Run
-from smallfleet.runs import turn
+from smallfleet.runs import lines
 from smallfleet.runs.note import begin
 from smallfleet.runs.session import session_of
 from smallfleet.runs.ssh import Unreached
@@ -59,7 +59,7 @@ def sshds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
         room = tmp_path / name
         room.mkdir()
         sshds[name] = Sshd(RUN_KEEPER_LOCK=str(room / "lock"), RUN_KEEPER_RECORDS=str(room / "runs"))
-    monkeypatch.setattr(turn, "connect", lambda fleet, droplet, key, seconds: login(sshds[droplet["name"]]))
+    monkeypatch.setattr(lines, "connect", lambda fleet, droplet, key, seconds: login(sshds[droplet["name"]]))
     yield sshds
     for sshd in sshds.values():
         sshd.close()
