@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+from gevent.monkey import is_module_patched
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.util import CommandOutput
 
@@ -15,14 +17,23 @@ from smallfleet.connector.remembered import needs_account
 from smallfleet.connector.run import Run, run_of
 from smallfleet.errors import FleetError
 from smallfleet.runs.session import session_of
-from smallfleet.runs.turn import Turn
 
 # It prints a traceback for each connection that goes; pyinfra says in a line what that meant for the run.
 logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
 
 if TYPE_CHECKING:
+    from paramiko import SSHClient
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What is wrong with the fleet, as pyinfra tells it of one host."""
+    try:
+        yield
+    except FleetError as error:
+        raise ConnectError(str(error)) from None
 
 
 class DropletConnector(FastSSHConnector):
@@ -46,41 +57,49 @@ class DropletConnector(FastSSHConnector):
         yield name, {}, []
 
     def connect(self) -> None:
-        turn = self._session.turn(self.host.data.fleet)
-        fleet = self.host.data.fleet
+        fleet, name = self.host.data.fleet, self.host.name
+        turn = self._session.turn(fleet)
         self._run = run_of(self.state, fleet, self._dry, self._yes, turn, self._needs_account)
-        try:
+        # Without pyinfra's command, to connect to one host keeps all else up: nobody can wait for it.
+        together = is_module_patched("threading")
+        with turn.login(name) if turn and together else contextlib.nullcontext():
             limit = {host.name for host in self.state.inventory if self.state.is_host_in_limit(host)}
-            address = self._run.address_of(self.host.name, limit)
-        except FleetError as error:
-            raise ConnectError(str(error)) from None
-        self._blank = address is None
-        if address is not None:
-            self._connect_to(address)
-            if turn is not None:
-                self._join(turn)
-
-    def _connect_to(self, address: str) -> None:
-        assert self._run is not None
-        self.data["ssh_hostname"] = address
-        try:
+            with _told():
+                address = self._run.address_of(name, limit)
+            self._blank = address is None
+            if address is None:
+                return
+            self.data["ssh_hostname"] = address
             super().connect()
+        if turn is not None:
+            with _told():
+                turn.join(name, self._connected())
+
+    def _log_in(self) -> None:
+        """Where the droplet is, or where the API has it now if it is not there any more."""
+        assert self._run is not None
+        try:
+            super()._log_in()
         except ConnectError:
-            try:
+            with _told():
                 moved = self._run.moved_address(self.host.name)
-            except FleetError as error:
-                raise ConnectError(str(error)) from None
             if moved is None:
                 raise
             self.data["ssh_hostname"] = moved
-            super().connect()
+            super()._log_in()
 
-    def _join(self, turn: Turn) -> None:
-        try:
-            assert self.client is not None
-            turn.join(self.host.name, self.client)
-        except FleetError as error:
-            raise ConnectError(str(error)) from None
+    def _ready(self) -> None:
+        """Have the lock. What was asked before, a run that still had it might have changed since."""
+        turn = self._session.turn(self.host.data.fleet)
+        if turn is not None:
+            with _told():
+                turn.ready(self.host.name, self._connected())
+            if turn.waited and self._fast:
+                self._forget()  # the shell is from before, too
+
+    def _connected(self) -> SSHClient:
+        assert self.client is not None
+        return self.client
 
     def addresses(self) -> dict[str, dict[str, str]]:
         """{name: {"public", "private"}} of the whole fleet; 0.0.0.0 for a droplet that is missing."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import gevent
 from gevent.lock import RLock
 from paramiko import SSHException
 from pyinfra import logger
@@ -84,10 +85,20 @@ class FastSSHConnector(SSHConnector):
     def connect(self) -> None:
         if self._fast:
             self._forget()
-        super().connect()
-        if self._fast and not self._connected_before:
+        self._log_in()
+        asks_ahead = self._fast and not self._connected_before
+        if asks_ahead and self._before:
+            gevent.spawn(self._open)  # while it waits
+        self._ready()
+        if asks_ahead:
             self._connected_before = True
             self._send(self._memory.ahead(self._stage()))  # nobody waits for the answers here
+
+    def _log_in(self) -> None:
+        super().connect()
+
+    def _ready(self) -> None:
+        """What has to be before the first question: here nothing. Raises ConnectError where it cannot be."""
 
     def disconnect(self) -> None:
         if self._fast:
@@ -211,9 +222,10 @@ class FastSSHConnector(SSHConnector):
     def _forget(self) -> None:
         """End the shell too: the next one has the environment that a new session has."""
         self._memory.forget()
-        if self._shell is not None:
-            self._shell.close()
-            self._shell = None
+        with self._opening:
+            if self._shell is not None:
+                self._shell.close()
+                self._shell = None
 
     # ---- for the next run
 

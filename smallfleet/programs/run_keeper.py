@@ -159,6 +159,7 @@ def keep(asked):
         write_record(last)
     if lock is not None:
         note(lock)
+        os.close(lock)  # free before it is said, and not only when this process is gone
     return say({"ended": True})
 
 
@@ -228,7 +229,10 @@ def status():
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))
-    asked = json.loads(next_line())
+    line = next_line()
+    if not line:
+        return  # its run was refused, or found that it does not need it
+    asked = json.loads(line)
     if "keep" in asked:
         keep(asked)
     elif "release" in asked:

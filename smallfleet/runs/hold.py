@@ -7,8 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 
-import paramiko
-
 from smallfleet.errors import FleetError, Taken
 from smallfleet.runs.note import Note
 from smallfleet.runs.ssh import Keeper, Unreached
@@ -16,8 +14,7 @@ from smallfleet.runs.ssh import Keeper, Unreached
 SIGN = 25.0  # seconds without a sign of life until the keeper is taken for gone; it says one every 5
 AGAIN = 300.0  # seconds in which a lost lock is sought again: a reboot takes a part of them
 
-Connect = Callable[[], paramiko.SSHClient]
-Opened = tuple[paramiko.SSHClient, Keeper]
+Again = Callable[[], Keeper]  # raises Unreached
 
 
 class Busy(Taken):
@@ -31,40 +28,23 @@ class Broken(FleetError):
     """This run may not have the lock again: `str` says why."""
 
 
-def opened(name: str, connect: Connect) -> Opened:
-    """A connection with the keeper in it, which holds nothing yet. Raises Unreached."""
-    client = connect()
-    try:
-        return client, Keeper(name, client)
-    except FleetError:
-        client.close()
-        raise
-
-
 class Hold:
     """The lock, taken when made: raises Busy, Broken or Unreached. If it is lost it is sought again."""
 
-    def __init__(
-        self,
-        name: str,
-        connect: Connect,
-        note: Note,
-        on_lost: Callable[[], None],
-        ready: Callable[[], Opened] | None = None,
-    ) -> None:
-        """`ready` gives what was opened already, for the first time that it is taken."""
-        self.name = name
+    def __init__(self, keeper: Keeper, again: Again, note: Note, on_lost: Callable[[], None]) -> None:
+        """`keeper` holds nothing yet; `again` opens another there, if the lock is lost with this one."""
+        self.name = keeper.name
         self.dead: Note | None = None  # what a dead run left in the lock
         self.lost: FleetError | None = None  # why it is lost for good
         self.held = False
-        self._connect, self._note, self._on_lost = connect, note, on_lost
+        self._again, self._note, self._on_lost = again, note, on_lost
         self._ended = threading.Event()
         self._closing = False
-        self._take(ready)
+        self._take(keeper)
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def _take(self, ready: Callable[[], Opened] | None = None) -> None:
-        self._client, self._keeper = ready() if ready else opened(self.name, self._connect)
+    def _take(self, keeper: Keeper) -> None:
+        self._keeper = keeper
         try:
             answer = self._keeper.ask({"keep": self._note, "lock": True})
             if "busy" in answer:
@@ -72,7 +52,7 @@ class Hold:
             if "broken" in answer:
                 raise Broken(answer["broken"])
         except FleetError:
-            self._client.close()
+            self._keeper.close()
             raise
         self.dead = answer["dead"]
         self.held = True
@@ -85,18 +65,19 @@ class Hold:
                     return
             except Unreached:
                 self.held = False
-                self._client.close()
+                self._keeper.close()
                 if not self._closing:
                     self._seek()
             if self.lost:
                 return self._on_lost()
+        self._ended.set()  # `end` has nobody to wait for
 
     def _seek(self) -> None:
         """Take it again: the droplet rebooted, or the network was away for a moment."""
         end = time.monotonic() + AGAIN
         while not self._closing:
             try:
-                return self._take()
+                return self._take(self._again())
             except Broken as error:
                 self.lost = error
                 return None
@@ -108,10 +89,9 @@ class Hold:
 
     def _leave(self, record: Note) -> None:
         """Leave the record alone: the lock is lost."""
-        self._client = self._connect()
-        keeper = Keeper(self.name, self._client)
-        keeper.ask({"keep": record, "lock": False})
-        keeper.ask(record)
+        self._keeper = self._again()
+        self._keeper.ask({"keep": record, "lock": False})
+        self._keeper.ask(record)
 
     def end(self, record: Note, seconds: float = 15) -> None:
         """Leave the whole record there ({"refused": True}: none) and give the lock back."""
@@ -123,4 +103,4 @@ class Hold:
             elif "refused" not in record:
                 self._leave(record)
         self.held = False
-        self._client.close()
+        self._keeper.close()

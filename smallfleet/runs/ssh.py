@@ -23,10 +23,12 @@ class Unreached(FleetError):
     """The droplet did not answer, or hung up."""
 
 
-def connect(fleet: Fleet, droplet: Json, key: paramiko.PKey | None = None) -> paramiko.SSHClient:
+def connect(
+    fleet: Fleet, droplet: Json, key: paramiko.PKey | None = None, seconds: float = TIMEOUT
+) -> paramiko.SSHClient:
     """A connection as root, the host key pinned at the first one. Raises Unreached.
 
-    `droplet` is the cloud's; `key` the owner's private key where it is open already.
+    `droplet` is the cloud's; `key` the owner's private key where it is open already; `seconds`: for TCP.
     """
     name, where = str(droplet["name"]), address(droplet, "public")
     if where is None:
@@ -39,7 +41,7 @@ def connect(fleet: Fleet, droplet: Json, key: paramiko.PKey | None = None) -> pa
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         options: dict[str, Any] = {"pkey": key} if key else {"key_filename": str(fleet.ssh_key)}
         client.connect(
-            where, username="root", timeout=TIMEOUT, banner_timeout=TIMEOUT, auth_timeout=TIMEOUT,
+            where, username="root", timeout=seconds, banner_timeout=TIMEOUT, auth_timeout=TIMEOUT,
             look_for_keys=False, allow_agent=key is None, **options,
         )  # fmt: skip
     except (OSError, EOFError, paramiko.SSHException) as error:
@@ -61,8 +63,10 @@ def watch(client: paramiko.SSHClient) -> None:
 class Keeper:
     """The program run_keeper on one droplet, in a channel of a connection; it takes and gives lines."""
 
-    def __init__(self, name: str, client: paramiko.SSHClient) -> None:
-        self.name = name
+    def __init__(self, name: str, client: paramiko.SSHClient, own: bool = False) -> None:
+        """`own`: nobody else has the connection, so it is closed with the keeper. Raises Unreached."""
+        self.name, self.own = name, own
+        self._client = client  # paramiko ends the connection of a client that nobody has any more
         try:
             transport = client.get_transport()
             if transport is None:
@@ -71,6 +75,8 @@ class Keeper:
             source = programs.path("run_keeper").read_text()
             self._channel.exec_command(f"exec python3 -c {shlex.quote(source)}")
         except (OSError, EOFError, paramiko.SSHException) as error:
+            if own:
+                client.close()
             raise Unreached(f"{name} hung up: {error or type(error).__name__}") from None
         self._rest = b""
 
@@ -112,7 +118,9 @@ class Keeper:
             return self._channel.recv(65536)
 
     def close(self) -> None:
-        self._channel.close()
+        """End the program, by the end of its input; what it has not been told is lost."""
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # it is gone already
+            (self._client if self.own else self._channel).close()
 
     def _gone(self, error: BaseException | None) -> Unreached:
         said = str(error or "the connection is closed")

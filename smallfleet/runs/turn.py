@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import paramiko
@@ -18,9 +19,10 @@ import paramiko
 from smallfleet.cloud.droplet import Json, address
 from smallfleet.errors import FleetError, Taken
 from smallfleet.model.fleet import Fleet
-from smallfleet.runs.hold import Broken, Busy, Hold, Opened, opened
+from smallfleet.runs.hold import Broken, Busy, Hold
+from smallfleet.runs.lines import Elsewhere, Lines
 from smallfleet.runs.note import Note, age, turn_of
-from smallfleet.runs.ssh import Keeper, Unreached, connect, watch
+from smallfleet.runs.ssh import Keeper, Unreached, watch
 
 if TYPE_CHECKING:
     from smallfleet.cloud.client import Client
@@ -30,7 +32,6 @@ PATIENCE = 3.0  # seconds for which a run that began just now is waited for: it 
 RETURN = 120.0  # seconds that a command waits for a lost lock to be back
 
 Say = Callable[[str], None]
-Elsewhere = Callable[[Json], Json | None]  # where the cloud has a droplet that does not answer; None: there
 
 
 def nowhere_else(droplet: Json) -> Json | None:
@@ -53,10 +54,14 @@ class Turn:
         on_lost: Callable[[FleetError], None] = lambda error: None,
     ) -> None:
         """`on_lost` is called, in a thread of its own, where somebody took the turn away."""
-        self.fleet, self.note, self._say, self._key, self._on_lost = fleet, note, say, key, on_lost
+        self.fleet, self.note, self._say, self._on_lost = fleet, note, say, on_lost
+        self.waited = False  # another run had its turn when this one asked first
         self._holds: list[Hold] = []
-        self._keepers: dict[str, Keeper] = {}
+        self._keepers: dict[str, Keeper] = {}  # of the record alone
+        self._lines = Lines(fleet, key)
+        self._lockable: list[str] = []  # the droplets where the lock is to be, if they answer
         self._taking: threading.Thread | None = None
+        self._locked = threading.Event()  # or refused
         self._refused: FleetError | None = None
         self._told = False
 
@@ -73,6 +78,7 @@ class Turn:
         """
         try:
             self._take(droplets, silent, elsewhere)
+            self._locked.set()
             then()
         except Taken as error:
             self._drop()
@@ -98,37 +104,48 @@ class Turn:
         then: Callable[[], None] = lambda: None,
         elsewhere: Elsewhere = nowhere_else,
     ) -> None:
-        """`take` in the background, while pyinfra connects; `wait` for it."""
+        """`take` in the background, while pyinfra connects; `ready` and `join` wait for it."""
 
         def work() -> None:
             try:
                 self.take(droplets, then, elsewhere=elsewhere)
             except FleetError as error:
                 self._refused = error
+            except Exception as error:
+                self._refused = FleetError(f"nothing was changed, as the fleet cannot be locked: {error!r}")
+                raise
+            finally:
+                self._locked.set()
 
+        self._lockable = [str(droplet["name"]) for droplet in self._there(droplets)[:LOCKS]]
         self._taking = threading.Thread(target=work, daemon=True)
         self._taking.start()
 
-    def wait(self) -> None:
-        """FleetError if the turn is another's; the whole of it once, for the first that asks."""
-        if self._taking is not None:
-            self._taking.join()
+    def _check_refused(self, name: str) -> None:
+        """FleetError if the turn is another's; the whole of it once, for the first droplet that asks."""
         if self._refused is not None:
+            if keeper := self._keepers.pop(name, None):
+                keeper.close()
             if self._told:
                 raise FleetError("not reached: another run has its turn")
             self._told = True
             raise self._refused
 
+    def _there(self, droplets: Mapping[str, Json]) -> list[Json]:
+        """Those that may answer, in the inventory's order."""
+        found = [droplets[one.name] for one in self.fleet.droplets if one.name in droplets]
+        return [one for one in found if one.get("status") != "new" and address(one, "public")]
+
     def _take(self, droplets: Mapping[str, Json], may_be_silent: bool, elsewhere: Elsewhere) -> None:
         if self._holds:
             return
         silent = []
-        found = [droplets[one.name] for one in self.fleet.droplets if one.name in droplets]
-        there = [one for one in found if one.get("status") != "new" and address(one, "public")]
-        with self._opened(there[:LOCKS]) as ready:
+        there = self._there(droplets)
+        with self._opened(there[:LOCKS], elsewhere) as ready:
+            # One after the other, so that no two runs wait for each other.
             for droplet in there:
                 try:
-                    self._holds.append(self._hold_where_it_is(droplet, elsewhere, ready))
+                    self._holds.append(self._hold(droplet, elsewhere, ready.pop(str(droplet["name"]), None)))
                 except Unreached as error:
                     silent.append(str(error))
                 if len(self._holds) == LOCKS:
@@ -144,48 +161,39 @@ class Turn:
             self._say(f"The run {note['id']} of {note['who']} was cut off: {note['command']}. Going on.")
 
     @contextlib.contextmanager
-    def _opened(self, droplets: list[Json]) -> Iterator[dict[str, Future[Opened]]]:
-        """What `Hold` needs of each, opened at the same time; what nobody took is closed."""
-
-        def one(droplet: Json) -> Opened:
-            return opened(str(droplet["name"]), lambda: connect(self.fleet, droplet, self._key))
-
+    def _opened(self, droplets: list[Json], elsewhere: Elsewhere) -> Iterator[dict[str, Future[Keeper]]]:
+        """A keeper on each, opened at the same time; those that nobody took are closed."""
         with ThreadPoolExecutor(LOCKS) as pool:
-            ready = {str(droplet["name"]): pool.submit(one, droplet) for droplet in droplets}
+            ready = {str(one["name"]): pool.submit(self._open, one, elsewhere) for one in droplets}
             try:
                 yield ready
             finally:
                 for left in ready.values():
                     with contextlib.suppress(FleetError):
-                        left.result()[0].close()
+                        left.result().close()
 
-    def _hold_where_it_is(
-        self, droplet: Json, elsewhere: Elsewhere, ready: dict[str, Future[Opened]]
-    ) -> Hold:
-        try:
-            return self._hold(droplet, ready.pop(str(droplet["name"]), None))
-        except Unreached:
-            moved = elsewhere(droplet)
-            if moved is None:
-                raise
-        return self._hold(moved)
+    def _open(self, droplet: Json, elsewhere: Elsewhere) -> Keeper:
+        # Who takes the turn in the foreground keeps pyinfra from connecting: it cannot be waited for.
+        return self._lines.open(droplet, elsewhere, lent=self._taking is not None)
 
-    def _hold(self, droplet: Json, ready: Future[Opened] | None = None) -> Hold:
+    def _hold(self, droplet: Json, elsewhere: Elsewhere, ready: Future[Keeper] | None) -> Hold:
         end = time.monotonic() + PATIENCE
-        first = ready.result if ready else None
-        name = str(droplet["name"])
-
-        def again() -> paramiko.SSHClient:
-            return connect(self.fleet, droplet, self._key)
-
         while True:
+            keeper = ready.result() if ready else self._open(droplet, elsewhere)
+            ready = None
             try:
-                return Hold(name, again, self.note, self._when_lost, first)
+                # One that is lost is sought by a new login: it may be pyinfra's connection that is dead.
+                again = partial(self._lines.open, droplet, elsewhere, lent=False)
+                return Hold(keeper, again, self.note, self._when_lost)
             except Busy as error:
-                first = None
+                self.waited = True
                 if time.monotonic() > end or age(error.note.get("began", "")) > PATIENCE:
                     raise
-            time.sleep(0.3)
+                time.sleep(0.3)
+            except Unreached:
+                if keeper.own:
+                    raise
+                self._lines.take_back(keeper.name)
 
     def _when_lost(self) -> None:
         if self.broken:
@@ -219,16 +227,43 @@ class Turn:
             time.sleep(0.2)
         raise Lost("stopped: the lock on the fleet was lost, so that another run may have its turn")
 
-    def join(self, name: str, client: paramiko.SSHClient) -> None:
-        """Have the droplet keep the record of what is done to it. Waits for nothing but the turn."""
-        self.wait()
+    # For pyinfra, as it connects to a droplet: all three, in this order.
+
+    def login(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """A block in which pyinfra logs in, as to other droplets at that time; `ready` is called in it."""
+        return self._lines.login(name)
+
+    def ready(self, name: str, client: paramiko.SSHClient) -> None:
+        """pyinfra has logged in: wait until the lock is held. FleetError if the turn is another's."""
         watch(client)
-        if any(hold.name == name for hold in self._holds):
-            return  # the lock's program does it
+        self._lines.lend(name, client)
+        if name not in self._lockable and not self._holds_on(name):
+            self._open_record(name, client)  # which costs no time here
+        if self._taking is not None:
+            self._locked.wait()
+        self._check_refused(name)
+
+    def join(self, name: str, client: paramiko.SSHClient) -> None:
+        """Have the droplet keep the record of what is done to it. FleetError if the turn is another's."""
+        if self._taking is not None:
+            self._taking.join()
+        self._check_refused(name)
+        if self._holds_on(name):  # the lock's program does it
+            if keeper := self._keepers.pop(name, None):
+                keeper.close()
+            return
+        if name not in self._keepers:
+            self._open_record(name, client)
+        with contextlib.suppress(Unreached, KeyError):
+            self._keepers[name].say({"keep": {**self.note, "droplets": {}}, "lock": False})
+
+    def _holds_on(self, name: str) -> bool:
+        return any(hold.name == name for hold in self._holds)
+
+    def _open_record(self, name: str, client: paramiko.SSHClient) -> None:
+        self._keepers.pop(name, None)
         with contextlib.suppress(Unreached):  # a record is not worth a failed run
-            keeper = Keeper(name, client)
-            keeper.say({"keep": {**self.note, "droplets": {}}, "lock": False})
-            self._keepers[name] = keeper
+            self._keepers[name] = Keeper(name, client)
 
     def end(self, record: Note) -> None:
         """Leave the record on each droplet, the whole of it where the lock is, and give the turn back."""
