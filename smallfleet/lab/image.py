@@ -52,7 +52,7 @@ def _build(slug: str, final: Path) -> None:
             "--quiet",
             "--variant=minbase",
             "--mode=root",
-            f"--include={','.join(recipe.PACKAGES)}",
+            f"--include={','.join(recipe.packages())}",
             '--aptopt=Acquire::Languages "none"',
             "--dpkgopt=force-unsafe-io",
             *options,
