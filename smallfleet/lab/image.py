@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,21 +17,28 @@ from smallfleet.lab.errors import LabError
 from smallfleet.lab.run import run
 
 CACHE = Path("/var/cache/smallfleet/images")
+UNUSED = 24 * 3600  # seconds after which an image goes that no droplet stands on, when another is built
 
 
 def root(slug: str, say: Callable[[str], None] = lambda text: None) -> Path:
     """The root directory of image `slug`, built if it is not there (20 to 60 s); `say` hears of a build."""
     final = CACHE / f"{slug}-{recipe.fingerprint(slug)}"
-    if final.exists():
-        return final
     CACHE.mkdir(parents=True, exist_ok=True)
     CACHE.parent.chmod(0o755)
+    _stamp(final).touch()
+    if final.exists():
+        return final
     with _lock(slug):
         if not final.exists():
             say(f"building image {slug} (once; cached in {CACHE})")
             _build(slug, final)
             _prune(slug, final)
     return final
+
+
+def _stamp(image: Path) -> Path:
+    """A file whose time says when the image was last asked for."""
+    return image.with_name(f".{image.name}.used")
 
 
 def _build(slug: str, final: Path) -> None:
@@ -93,14 +101,17 @@ def _finish(slug: str, root: Path) -> None:
 
 
 def _prune(slug: str, keep: Path) -> None:
-    """Remove images of older recipes that no droplet of any lab stands on."""
+    """Remove images of other recipes that no droplet of any lab stands on, and none will in a moment."""
     used: set[str] = set()
     for path in LABS.glob("*/droplets/*/machine.json"):
         used.update(json.loads(path.read_text())["layers"])
     for path in LABS.glob("*/snapshots/*/layers.json"):
         used.update(json.loads(path.read_text()))
     for path in CACHE.glob(f"{slug}-*"):
-        if path != keep and str(path) not in used:
+        stamp = _stamp(path)
+        last = stamp.stat().st_mtime if stamp.exists() else 0.0
+        if path != keep and str(path) not in used and time.time() - last > UNUSED:
+            stamp.unlink(missing_ok=True)
             shutil.rmtree(path, ignore_errors=True)
 
 

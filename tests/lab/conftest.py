@@ -20,6 +20,8 @@ from smallfleet.lab.visitor import ssh_command
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+# What the deploys install of Debian's. Where a test is not about that, its droplets have it already.
+INSTALLED = "nginx openssl certbot unattended-upgrades needrestart tzdata"
 SITES = {"podcast", "courses", "bytes", "api", "search", "video", "media"}
 
 
@@ -51,9 +53,9 @@ globals().update(fleet.groups())
 class Workplace:
     """A copy of the owner's rooms in which a test may edit, and a lab that its commands run against."""
 
-    def __init__(self, directory: Path, lab: str) -> None:
-        self.directory = directory
-        self.lab = lab
+    def __init__(self, directory: Path, lab: str, packages: str = "") -> None:
+        """`packages`: that the droplets have from the beginning, besides what DigitalOcean's have."""
+        self.directory, self.lab, self.packages = directory, lab, packages
         for room in ("inventory", "roles", "templates", "deploys"):
             shutil.copytree(PROJECT / room, directory / room)
 
@@ -68,7 +70,8 @@ class Workplace:
         return str(path.relative_to(self.directory))
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "SMALLFLEET_LAB": self.lab, "PYINFRA_PROGRESS": "off"}
+        own = {"SMALLFLEET_LAB": self.lab, "SMALLFLEET_LAB_PACKAGES": self.packages}
+        return {**os.environ, **own, "PYINFRA_PROGRESS": "off"}
 
     def run(self, *words: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run a command of the venv in this workplace; a failure shows its output."""
@@ -149,10 +152,10 @@ def traces(name: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def workplace(directory: Path) -> Iterator[Workplace]:
-    """A workplace with a lab of its own, which is gone afterwards."""
+def workplace(directory: Path, packages: str = "") -> Iterator[Workplace]:
+    """A workplace with a lab of its own, which is gone afterwards. `packages`: see Workplace."""
     lab = f"test{os.getpid()}-{uuid.uuid4().hex[:4]}"
-    place = Workplace(directory, lab)
+    place = Workplace(directory, lab, packages)
     place.run("fleet", "lab", "up", "--name", lab, timeout=1200)
     try:
         yield place

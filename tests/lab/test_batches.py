@@ -14,7 +14,7 @@ import yaml
 
 from smallfleet.lab import repositories
 from smallfleet.lab.descriptor import Lab
-from tests.lab.conftest import PROJECT, Workplace, workplace
+from tests.lab.conftest import INSTALLED, PROJECT, Workplace, workplace
 from tests.lab.faults import Cost, record, timed, told
 from tests.lab.visitors import Crowd, Site, Visit
 
@@ -63,7 +63,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     directory = tmp_path_factory.mktemp("batches")
-    with workplace(directory) as work:
+    with workplace(directory, INSTALLED) as work:
         path = work.directory / "roles/podcast.yml"
         role = yaml.safe_load(path.read_text())
         role["app"]["watch"] = 2

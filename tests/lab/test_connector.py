@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from smallfleet.lab.descriptor import Lab
-from tests.lab.conftest import BIN, Workplace, workplace
+from tests.lab.conftest import BIN, INSTALLED, Workplace, workplace
 
 FLEET = "pair"
 NAMES = ["podcast", "mongo"]
@@ -21,7 +21,7 @@ NAMES = ["podcast", "mongo"]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     """Two bare droplets."""
-    with workplace(tmp_path_factory.mktemp("connector")) as place:
+    with workplace(tmp_path_factory.mktemp("connector"), INSTALLED) as place:
         place.write_inventory(FLEET, {"podcast": ["podcast"], "mongo": ["mongodb"]})
         for script in (Path(__file__).parent / "connector").glob("*.py"):
             shutil.copy(script, place.directory)

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from smallfleet.lab.descriptor import Lab
-from tests.lab.conftest import Workplace, eventually, workplace
+from tests.lab.conftest import INSTALLED, Workplace, eventually, workplace
 
 DROPLET = "one"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    with workplace(tmp_path_factory.mktemp("maintenance")) as place:
+    with workplace(tmp_path_factory.mktemp("maintenance"), INSTALLED) as place:
         inventory = place.write_inventory("one", {DROPLET: ["podcast", "api", "mongodb"]})
         role = place.directory / "roles/podcast.yml"
         role.write_text(role.read_text().replace("seconds: 60}", "seconds: 1}"))

@@ -13,7 +13,7 @@ import yaml
 
 from smallfleet.lab import repositories
 from smallfleet.lab.descriptor import Lab
-from tests.lab.conftest import PROJECT, Workplace, workplace
+from tests.lab.conftest import INSTALLED, PROJECT, Workplace, workplace
 from tests.lab.faults import Cost, record
 from tests.lab.visitors import TOKEN, Crowd, Site, Visit
 
@@ -41,7 +41,7 @@ def let_all_visitors_in(role: dict) -> None:
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     """All roles on one droplet."""
-    with workplace(tmp_path_factory.mktemp("redeploy")) as place:
+    with workplace(tmp_path_factory.mktemp("redeploy"), INSTALLED) as place:
         for name in APPS:
             edit_role(place, name, let_all_visitors_in)
         edit_role(place, "uwsgi", lambda role: role.update(max_requests=500))  # so that it happens here

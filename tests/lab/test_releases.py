@@ -17,7 +17,7 @@ import yaml
 
 from smallfleet.lab import repositories
 from smallfleet.lab.descriptor import Lab
-from tests.lab.conftest import BIN, PROJECT, Workplace, eventually, workplace
+from tests.lab.conftest import BIN, INSTALLED, PROJECT, Workplace, eventually, workplace
 from tests.lab.faults import Cost, record, timed, told
 from tests.lab.visitors import Crowd, Site, Visit
 
@@ -109,7 +109,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("releases")
-    with workplace(directory) as work:
+    with workplace(directory, INSTALLED) as work:
         inventory = work.write_inventory("one", {"web1": ["podcast", "mongodb"]})
         place = Place(work, inventory, directory / "source/podcast", "")
         place.restore()

@@ -11,7 +11,7 @@ import pytest
 
 from smallfleet.lab.descriptor import Lab
 from smallfleet.operations.mongodb import in_set
-from tests.lab.conftest import Workplace, eventually, workplace
+from tests.lab.conftest import INSTALLED, Workplace, eventually, workplace
 from tests.lab.test_patch_day import boot_of, notes
 from tests.lab.visitors import TOKEN, Crowd, Site, Visit
 
@@ -29,7 +29,7 @@ def write(place: Workplace, members: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    with workplace(tmp_path_factory.mktemp("set")) as place:
+    with workplace(tmp_path_factory.mktemp("set"), INSTALLED) as place:
         write(place, ["mongo"])
         place.deploy(INVENTORY, "deploys/site.py")
         yield place

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from smallfleet.lab.descriptor import Lab
-from tests.lab.conftest import Workplace, eventually, workplace
+from tests.lab.conftest import INSTALLED, Workplace, eventually, workplace
 from tests.lab.faults import Cost, outage, record, timed, told
 from tests.lab.visitors import Crowd, Visit
 from tests.lab.visitors import Site as Visited
@@ -101,7 +101,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with workplace(tmp_path_factory.mktemp("safety")) as place:
+    with workplace(tmp_path_factory.mktemp("safety"), INSTALLED) as place:
         site = Site(place)
         place.deploy(site.inventory, "deploys/site.py")
         eventually(site.answers, "the site answers", 60)
