@@ -14,6 +14,7 @@ ROWS = {
     "dry": "nothing to change, `--dry`",
     "nothing": "nothing to change",
     "template": "one template changed",
+    "reload": "NGINX tries and takes what it has, by `ssh`",
     "first": "first provision",
 }
 # What issue 6 asks of the no-change run over eight droplets: at least so many times faster than …
@@ -118,9 +119,10 @@ def goals(results: Results, droplets: int = 8) -> str:
         turns = [figure.wire["turns"] for figure in wires if figure]
         beyond = turns[0] - turns[1]
         goal("… round trips beyond those of `ssh true`", f"{TURNS}", beyond, "{:.1f}", beyond <= TURNS)
-    more = quotient(changed, ours)
-    what = "one template changed: times the no-change run, the reload included"
-    goal(what, f"{CHANGE}, and the reload", more, "{:.1f}", (more or 9) <= CHANGE)
+    reload = (median("reload", "floor") or 0.0) - (median("nothing", "floor") or 0.0)
+    more = quotient(changed - reload if changed else None, ours)
+    what = "one template changed: times the no-change run, without the reload itself"
+    goal(what, f"{CHANGE}", more, f"{{:.1f}} (the reload: {reload:.1f} s)", (more or 9) <= CHANGE)
     firsts = quotient(median("first", "ansible"), median("first", "smallfleet"))
     goal(
         "first provision: faster than Ansible",

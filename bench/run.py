@@ -16,10 +16,12 @@ it all. Figures are merged into docs/speed.json, from which the page docs/speed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench import page, picture
@@ -27,8 +29,10 @@ from bench.progress import say
 from bench.results import Figure, Results
 from bench.rooms import PROJECT, Rooms
 from bench.ways import WAYS, Run, Way
+from smallfleet.lab.recipe import MORE
+from tests.lab.conftest import INSTALLED
 
-ROWS = ("plan", "dry", "nothing", "template", "first", "wire")
+ROWS = ("plan", "dry", "nothing", "template", "reload", "first", "wire")
 
 
 def check(row: str, way: str, run: Run) -> None:
@@ -45,6 +49,8 @@ def once(row: str, way: Way, rooms: Rooms, delay: int) -> Run:
     """One run of a row that is measured on provisioned droplets."""
     if row == "template":
         rooms.change()
+    if row == "reload":
+        return way.reload()
     run = way.plan() if row == "plan" else way.run(delay, dry=row == "dry")
     check(row, way.title, run)
     return run
@@ -86,12 +92,23 @@ def wire(name: str, way: Way, rooms: Rooms, results: Results) -> None:
     results.put(figure)
 
 
+@contextlib.contextmanager
+def installed() -> Iterator[None]:
+    """Droplets have Debian's packages from the beginning, where provisioning them is not what is measured."""
+    os.environ[MORE] = INSTALLED
+    try:
+        yield
+    finally:
+        del os.environ[MORE]
+
+
 def provisioned(count: int, wanted: argparse.Namespace, results: Results) -> None:
     """All rows but "first", on one fleet."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         rooms = Rooms(Path(directory), count, wanted.lab or f"bench{count}")
         try:
-            rooms.up()
+            with installed():
+                rooms.up()
             fleet = rooms.fleet()
             # It provisions and puts the template back, whether it is measured or not.
             ways = {name: WAYS[name](rooms, fleet) for name in WAYS if name in ("smallfleet", *wanted.ways)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -16,10 +17,12 @@ from pathlib import Path
 
 from bench.rooms import BIN, PROJECT, Rooms, addresses
 from smallfleet.model.fleet import Fleet
+from smallfleet.operations import nginx
 
 PLAYBOOK = PROJECT / "bench/ansible"
 VENV = PROJECT / "bench/.venv"
 REQUIREMENTS = PROJECT / "bench/requirements.txt"
+LAY = "cd /etc/nginx && rm -rf candidate && mkdir candidate && cp -r nginx.conf sites candidate/"
 SSH_ARGS = "-o ControlMaster=auto -o ControlPersist=60s"
 
 
@@ -78,6 +81,10 @@ class Way:
 
     def plan(self) -> Run:
         """Have it say what a run would change, by a command made for that."""
+        raise NotImplementedError
+
+    def reload(self) -> Run:
+        """Have NGINX try and take a configuration on all droplets that have it, and nothing more."""
         raise NotImplementedError
 
     def environment(self, wire: Path | None) -> dict[str, str]:
@@ -154,14 +161,28 @@ class Mitogen(Ansible):
 
 class Floor(Way):
     title = "`ssh true`, in parallel"
-    rows = ("dry", "nothing")
+    rows = ("dry", "nothing", "reload")
 
     def __init__(self, rooms: Rooms, fleet: Fleet) -> None:
         super().__init__(rooms, fleet)
-        self.addresses = list(addresses(fleet).values())
+        self.addresses = addresses(fleet)
 
     def run(self, delay: int, dry: bool = False, wire: Path | None = None) -> Run:
         """Seconds until `ssh HOST true` has ended on all droplets, started at once."""
+        return self._all(dict.fromkeys(self.addresses, "true"), delay, wire)
+
+    def reload(self) -> Run:
+        """The configuration that is there is tried and taken, as by deploys/nginx.py; logging in included."""
+        commands = {}
+        for name in self.addresses:
+            apps = [role for role in self.fleet.apps if role.name in self.fleet.roles_of(name)]
+            if apps:
+                sites = shlex.quote(json.dumps([nginx.site(app) for app in apps]))
+                commands[name] = f"{LAY} && exec python3 {nginx.PROGRAM} {sites}"
+        return self._all(commands, 0, None)
+
+    def _all(self, commands: Mapping[str, str], delay: int, wire: Path | None) -> Run:
+        """Run a command on each of these droplets, all at once."""
         options = [f"UserKnownHostsFile={self.fleet.known_hosts}", "BatchMode=yes", "ControlPath=none"]
         if delay or wire:
             options.append(f"ProxyCommand={proxy(delay)}")
@@ -169,9 +190,12 @@ class Floor(Way):
         words += [word for option in options for word in ("-o", option)]
         start, before = time.monotonic(), worked()
         environment = self.environment(wire)
-        running = [subprocess.Popen([*words, f"root@{at}", "true"], env=environment) for at in self.addresses]
+        running = [
+            subprocess.Popen([*words, f"root@{self.addresses[name]}", command], env=environment)
+            for name, command in commands.items()
+        ]
         if any([one.wait() for one in running]):
-            raise SystemExit("ssh true failed")
+            raise SystemExit("ssh failed")
         return Run(time.monotonic() - start, worked() - before, None)
 
 
