@@ -59,7 +59,7 @@ def sshds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
         room = tmp_path / name
         room.mkdir()
         sshds[name] = Sshd(RUN_KEEPER_LOCK=str(room / "lock"), RUN_KEEPER_RECORDS=str(room / "runs"))
-    monkeypatch.setattr(lines, "connect", lambda fleet, droplet, key, seconds: login(sshds[droplet["name"]]))
+    monkeypatch.setattr(lines, "connect", lambda fleet, droplet, *more: login(sshds[droplet["name"]]))
     yield sshds
     for sshd in sshds.values():
         sshd.close()
@@ -214,3 +214,32 @@ def test_who_takes_the_turn_in_the_foreground_waits_for_no_login(
     own_turn.end({**own_turn.note, "result": "done"})
     assert locked(tmp_path) == [False, False]
     client.close()
+
+
+def test_a_droplet_that_has_moved_is_locked_where_it_is(
+    tmp_path: Path, own_turn: Turn, sshds: dict[str, Sshd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = lines.connect
+
+    def connect(fleet: Fleet, droplet: dict[str, Any], *more: Any) -> paramiko.SSHClient:
+        if droplet["id"] == DROPLETS["mongo"]["id"]:
+            raise Unreached("nobody is there")
+        return there(fleet, droplet, *more)
+
+    monkeypatch.setattr(lines, "connect", connect)
+    own_turn.take(DROPLETS, elsewhere=lambda droplet: {**droplet, "id": 7})
+    assert locked(tmp_path) == [True, True]
+    own_turn.end({**own_turn.note, "result": "done"})
+
+
+def test_a_connection_of_pyinfras_that_is_dead_is_of_no_use(
+    tmp_path: Path, own_turn: Turn, sshds: dict[str, Sshd]
+) -> None:
+    client = login(sshds["mongo"])
+    client.close()
+    with own_turn.login("mongo"):
+        own_turn.start(DROPLETS)
+        own_turn.ready("mongo", client)
+    own_turn.join("mongo", client)
+    assert locked(tmp_path) == [True, True] and sshds["mongo"].logins == 2
+    own_turn.end({**own_turn.note, "result": "done"})
