@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -41,42 +43,76 @@ NOTES = """- `names` and `members` have nothing to change here: they are for an 
 """
 
 
-def table(results: Sequence[Compared]) -> str:
+@dataclass(frozen=True)
+class Row:
+    """A case in both ways. The numbers are of the run with -y through pyinfra's own connector."""
+
+    deploy: str
+    case: str
+    operations: int
+    changed: int
+    failed: int  # with those that were not begun
+    commands: int
+    differences: list[str]
+    droplets: int
+    date: str
+
+
+def row(result: Compared, droplets: int) -> Row:
+    steps = result.steps
+    return Row(
+        deploy=result.case.deploy,
+        case=result.case.title,
+        operations=compare.count(steps),
+        changed=compare.with_result(steps, ["changed"]),
+        failed=compare.with_result(steps, ["failed", "not begun"]),
+        commands=compare.commands(steps),
+        differences=result.differences,
+        droplets=droplets,
+        date=str(datetime.now(UTC).date()),
+    )
+
+
+def merge(path: Path, rows: Sequence[Row], order: Sequence[tuple[str, str]]) -> list[Row]:
+    """The rows and those that the JSON file `path` has of other cases, written there.
+
+    `order` are all cases, (deploy, title); what is none of them is left out.
+    """
+    old = [Row(**kept) for kept in json.loads(path.read_text())] if path.exists() else []
+    known = {(one.deploy, one.case): one for one in [*old, *rows]}
+    merged = [known[key] for key in order if key in known]
+    path.write_text(json.dumps([asdict(one) for one in merged], indent=1) + "\n")
+    return merged
+
+
+def table(rows: Sequence[Row]) -> str:
     """In Markdown, a line for each case and one for all."""
     lines = [
         "| deploy | case | operations | changed | failed | commands | differences |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     totals = [0] * 5
-    for result in results:
-        steps = result.steps
-        numbers = [
-            compare.count(steps),
-            compare.with_result(steps, ["changed"]),
-            compare.with_result(steps, ["failed", "not begun"]),
-            compare.commands(steps),
-            len(result.differences),
-        ]
+    for one in rows:
+        numbers = [one.operations, one.changed, one.failed, one.commands, len(one.differences)]
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
-        cells = [result.case.deploy, result.case.title, *map(str, numbers)]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines.append(f"| **all** | {len(results)} cases | {' | '.join(map(str, totals))} |")
+        lines.append(f"| {' | '.join([one.deploy, one.case, *map(str, numbers)])} |")
+    lines.append(f"| **all** | {len(rows)} cases | {' | '.join(map(str, totals))} |")
     return "\n".join(lines)
 
 
-def write(results: Sequence[Compared], droplets: int, path: Path) -> None:
-    """Write the page anew; what differed is listed at its end."""
-    own = "; ".join(compare.OWN)
+def write(rows: Sequence[Row], missing: Sequence[tuple[str, str]], path: Path) -> None:
+    """Write the page anew; what differed, and the cases that were not run, are listed at its end."""
     text = TEXT.format(
-        count=droplets,
+        count=" or ".join(map(str, sorted({one.droplets for one in rows}))),
         pyinfra=version("pyinfra"),
-        date=datetime.now(UTC).date(),
-        table=table(results),
-        own=own,
+        date=" to ".join(sorted({one.date for one in rows})),
+        table=table(rows),
+        own="; ".join(compare.OWN),
         notes=NOTES,
     )
-    different = [(result.case, line) for result in results for line in result.differences]
+    different = [f"- {one.deploy}, {one.case}: `{line}`" for one in rows for line in one.differences]
     if different:
-        text += "\n## Differences\n\n"
-        text += "".join(f"- {case.deploy}, {case.title}: `{line}`\n" for case, line in different)
+        text += "\n## Differences\n\n" + "\n".join(different) + "\n"
+    if missing:
+        text += "\n## Not run yet\n\n" + "".join(f"- {deploy}, {case}\n" for deploy, case in missing)
     path.write_text(text)

@@ -83,11 +83,11 @@ NGINX = (
 TLS = (
     Edit(WEB, "systemctl disable -q --now certbot.timer"),
     Edit(WEB, "echo '# mine' >> /etc/letsencrypt/renewal-hooks/deploy/smallfleet-nginx"),
-    Edit(
-        ONE,
-        "for file in fullchain.pem privkey.pem; do "
-        "ln -sfn /etc/nginx/tls/placeholder/$file /etc/nginx/tls/{app}.example.com/$file; done",
-    ),
+)
+# Not for the site deploy: NGINX's own is tried before, and refused where sites have no good certificate.
+PLACEHOLDER = (
+    "for file in fullchain.pem privkey.pem; do "
+    "ln -sfn /etc/nginx/tls/placeholder/$file /etc/nginx/tls/{app}.example.com/$file; done"
 )
 LOST = "cd /etc/letsencrypt && rm -r live/{app} archive/{app} renewal/{app}.conf"
 UWSGI = (
@@ -136,7 +136,7 @@ CASES = (
     Case("nginx", "edited by hand", NGINX),
     Case("nginx", STOPPED, (Edit(WEB, "systemctl stop nginx"),)),
     blocked("nginx", ONE, "/usr/local/sbin/smallfleet-maintenance"),
-    Case("tls", "edited by hand", TLS),
+    Case("tls", "edited by hand", (*TLS, Edit(ONE, PLACEHOLDER))),
     Case("tls", "a certificate lost", (Edit(ONE, LOST),)),
     Case("uwsgi", "edited by hand", UWSGI),
     Case("uwsgi", STOPPED, (Edit(WEB, "systemctl stop {app}.socket"),)),
@@ -164,6 +164,6 @@ CASES = (
     Case(
         "patch",
         "a unit stopped, one droplet to reboot",
-        (Edit(WEB, "systemctl stop {app}.socket"), Edit(ONE, "touch /run/reboot-required")),
+        (Edit(WEB, "systemctl stop nginx"), Edit(ONE, "touch /run/reboot-required")),
     ),
 )

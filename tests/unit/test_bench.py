@@ -128,12 +128,16 @@ def test_a_run_that_did_not_go_its_way_is_known() -> None:
 def test_every_deploy_is_compared(tmp_path: Path) -> None:
     chosen = both.cases(both.every_deploy())
     assert {case.deploy for case in chosen} == {path.stem for path in (PROJECT / "deploys").glob("*.py")}
-    found = [both.Compared(case, steps()) for case in chosen]
-    found[0].differences.append("--dry: podcast: Release: changed | without change")
-    both_page.write(found, 3, tmp_path / "both-ways.md")
+    order = [(case.deploy, case.title) for case in chosen]
+    rows = [both_page.row(both.Compared(case, steps()), 3) for case in chosen[1:]]
+    rows[0].differences.append("--dry: podcast: Release: changed | without change")
+    merged = both_page.merge(tmp_path / "both-ways.json", rows, order)
+    assert both_page.merge(tmp_path / "both-ways.json", [], order) == merged == rows
+    both_page.write(merged, order[:1], tmp_path / "both-ways.md")
     text = (tmp_path / "both-ways.md").read_text()
-    assert f"| **all** | {len(chosen)} cases | {2 * len(chosen)} |" in text
-    assert "## Differences" in text and found[0].differences[0] in text
+    assert f"| **all** | {len(rows)} cases | {2 * len(rows)} |" in text
+    assert "## Differences" in text and rows[0].differences[0] in text
+    assert f"## Not run yet\n\n- {order[0][0]}, {order[0][1]}\n" in text
 
 
 def figures(path: Path) -> Results:
