@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from bench import page, picture
+from bench import both, both_page, compare, page, picture
 from bench.differences import differences, unexplained
 from bench.results import Results
 from bench.rooms import PROJECT, Rooms, apps_of, role_like
@@ -81,6 +81,63 @@ def test_what_differs_needs_a_reason() -> None:
         "mongo: files: /etc/mongod.conf: a root root 644 | b root root 644",
         "mongo: files: /etc/smallfleet/apps/podcast.env: a root root 400 | b root root 404",
     ]
+
+
+def steps(result: str = "changed", *commands: str, said: tuple[str, ...] = ()) -> compare.Steps:
+    """Of a run of two operations on one droplet."""
+    one = {"operation": "NGINX runs", "result": "without change", "commands": [], "said": []}
+    return {"podcast": [one, {"operation": "Release", "result": result, "commands": commands, "said": said}]}
+
+
+def test_runs_that_did_not_the_same_differ() -> None:
+    one = steps("changed", "mv a 20261126-141633-4fce2778", "python3 undo arm 0123456789ab --seconds 60")
+    again = steps("changed", "mv a 20261126-143357-4fce2778", "python3 undo arm ba9876543210 --seconds 60")
+    assert compare.differences(one, again) == []
+    assert compare.differences(one, steps("changed", "mv b 20261126-141633-4fce2778")) != []
+    assert compare.differences(steps("changed"), steps("without change")) == [
+        "podcast: Release: changed | without change"
+    ]
+    assert compare.differences(steps("failed", said=("why",)), steps("failed", said=("why not",))) == [
+        "podcast: Release: said - why",
+        "podcast: Release: said + why not",
+    ]
+    # What was said by an operation that did not fail is apt's and pip's, with times in it.
+    assert compare.differences(steps(said=("in 1 s",)), steps(said=("in 2 s",))) == []
+    less = {"podcast": steps()["podcast"][:1]}
+    assert compare.differences(steps(), less) == ["podcast: other operations: - Release"]
+    assert compare.differences(steps(), {}) == ["podcast: in one run alone"]
+
+
+def test_a_difference_in_what_is_printed_or_the_status_counts_too() -> None:
+    plain = both.Ran(0, steps(), both.lines("--> Results:\n    [podcast] \x1b[32mSuccess\x1b[0m\n"))
+    assert both.differences(plain, both.Ran(0, steps(), ["    [podcast] Success", "--> Results:"])) == []
+    assert both.differences(plain, both.Ran(1, steps(), plain.printed)) == ["status 0 | 1"]
+    assert both.differences(plain, both.Ran(0, steps(), ["--> Results:"])) == [
+        "printed -     [podcast] Success"
+    ]
+
+
+def test_a_run_that_did_not_go_its_way_is_known() -> None:
+    fast = {"asked": 60, "trips": 2, "plain": 3, "changes": 3}
+    none = {"asked": 0, "trips": 0, "plain": 90, "changes": 0}
+    assert both.went("fast", fast) and both.went("plain", none)
+    assert not both.went("plain", fast) and not both.went("fast", none)
+    assert both.went("fast", dict.fromkeys(fast, 0)), "a droplet that was asked nothing"
+
+
+def test_every_deploy_is_compared(tmp_path: Path) -> None:
+    chosen = both.cases(both.every_deploy())
+    assert {case.deploy for case in chosen} == {path.stem for path in (PROJECT / "deploys").glob("*.py")}
+    order = [(case.deploy, case.title) for case in chosen]
+    rows = [both_page.row(both.Compared(case, steps()), 3) for case in chosen[1:]]
+    rows[0].differences.append("--dry: podcast: Release: changed | without change")
+    merged = both_page.merge(tmp_path / "both-ways.json", rows, order)
+    assert both_page.merge(tmp_path / "both-ways.json", [], order) == merged == rows
+    both_page.write(merged, order[:1], tmp_path / "both-ways.md")
+    text = (tmp_path / "both-ways.md").read_text()
+    assert f"| **all** | {len(rows)} cases | {2 * len(rows)} |" in text
+    assert "## Differences" in text and rows[0].differences[0] in text
+    assert f"## Not run yet\n\n- {order[0][0]}, {order[0][1]}\n" in text
 
 
 def figures(path: Path) -> Results:
