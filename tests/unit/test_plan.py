@@ -17,6 +17,7 @@ from pyinfra.operations.util import any_changed
 from rich.console import Console
 
 from smallfleet.facts.files import FileState
+from smallfleet.facts.system import Container
 from smallfleet.model.fleet import Fleet
 from smallfleet.operations.called import called
 from smallfleet.plan import again, markdown, model, tree
@@ -160,7 +161,7 @@ def test_a_pristine_droplet_has_its_own_addresses_and_no_app() -> None:
     droplet = Pristine.of(fleet)
     addresses = {"public": "0.0.0.0", "private": "10.1.0.9"}
     assert "10.1.0.9" in droplet.answer("ip -j addr show 2> /dev/null", addresses)[0]
-    assert droplet.answer("systemd-detect-virt --container || true", addresses) == ["none"]
+    assert Container().process(droplet.answer(Container().command(), addresses)) is None
     assert droplet.answer("command -v useradd || true", addresses) == ["/usr/sbin/useradd"]
     assert droplet.answer("stat /srv/podcast", addresses) == []
     assert worth_recording("cat /x", ["__pyinfra_missing_/x"]) == []

@@ -15,6 +15,7 @@ from typing import Any
 
 RECORDS = Path(__file__).parent
 FALLBACK = "debian-12"
+CONTAINER = "/run/systemd/container"  # the fact Container reads it
 LAB_ALONE = "/etc/uv"  # what the lab's image has and the cloud's has not
 _TIMES = re.compile(r"\b([acm]time)=\d+")
 
@@ -24,7 +25,7 @@ def worth_recording(command: str, lines: list[str]) -> list[str]:
 
     Also for what is made for each droplet, and not taken from a record: its clock, kind and addresses.
     """
-    if command.startswith("date +") or "systemd-detect-virt" in command or "addr show" in command:
+    if command.startswith("date +") or CONTAINER in command or "addr show" in command:
         return []
     if lines == ["{}"] or any(line.startswith("__pyinfra_missing_") for line in lines):
         return []
@@ -50,8 +51,8 @@ class Pristine:
         """The lines that `command` prints. `addresses`: the droplet's, as far as they are known."""
         if command.startswith("date +"):
             return [time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime())]
-        if "systemd-detect-virt" in command:
-            return ["systemd-nspawn" if self._container else "none"]
+        if CONTAINER in command:
+            return ["systemd-nspawn"] if self._container else []
         if "addr show" in command:
             return [json.dumps(_interfaces(addresses["private"]))]
         if "cloud-init status" in command and not self._container:
