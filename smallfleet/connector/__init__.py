@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
-import gevent
 from gevent.monkey import is_module_patched
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.util import CommandOutput
 
-from smallfleet.connector.early import Early
 from smallfleet.connector.fast import FastSSHConnector
 from smallfleet.connector.remembered import needs_account
 from smallfleet.connector.run import Run, run_of
@@ -43,7 +41,6 @@ class DropletConnector(FastSSHConnector):
 
     _run: Run | None = None
     _blank = False  # the droplet does not exist and --dry creates none
-    _early: Early | None = None
 
     def __init__(self, state: State, host: Host) -> None:
         super().__init__(state, host)
@@ -66,21 +63,14 @@ class DropletConnector(FastSSHConnector):
         # Without pyinfra's command, to connect to one host keeps all else up: nobody can wait for it.
         together = is_module_patched("threading")
         with turn.login(name) if turn and together else contextlib.nullcontext():
-            if together and (expected := self._run.expected(name)):
-                self._begin_early(expected)
             limit = {host.name for host in self.state.inventory if self.state.is_host_in_limit(host)}
-            try:
-                with _told():
-                    address = self._run.address_of(name, limit)
-                self._blank = address is None
-                if address is None:
-                    return
-                if not self._run.as_expected(name):
-                    self._drop_early()
-                self.data["ssh_hostname"] = address
-                super().connect()
-            finally:
-                self._drop_early()
+            with _told():
+                address = self._run.address_of(name, limit)
+            self._blank = address is None
+            if address is None:
+                return
+            self.data["ssh_hostname"] = address
+            super().connect()
         if turn is not None:
             with _told():
                 turn.join(name, self._connected())
@@ -88,12 +78,8 @@ class DropletConnector(FastSSHConnector):
     def _log_in(self) -> None:
         """Where the droplet is, or where the API has it now if it is not there any more."""
         assert self._run is not None
-        early, self._early = self._early, None
         try:
-            if early is not None:
-                early.wait()
-            else:
-                super()._log_in()
+            super()._log_in()
         except ConnectError:
             with _told():
                 moved = self._run.moved_address(self.host.name)
@@ -101,20 +87,6 @@ class DropletConnector(FastSSHConnector):
                 raise
             self.data["ssh_hostname"] = moved
             super()._log_in()
-
-    def _begin_early(self, address: str) -> None:
-        """Log in there, while the API is asked. Nothing else is done there before it has answered."""
-        self.data["ssh_hostname"] = address
-        self._early = Early(super()._log_in)
-        gevent.sleep(0)  # all droplets begin, before one of them asks
-
-    def _drop_early(self) -> None:
-        early, self._early = self._early, None
-        if early is not None:
-            early.drop()
-            if self.client is not None:
-                self.client.close()
-                self.client = None
 
     def _ready(self) -> None:
         """Have the lock. What was asked before, a run that still had it might have changed since."""

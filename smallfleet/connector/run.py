@@ -45,25 +45,9 @@ class Run:
         self._needs_account = needs_account
         self._anew: dict[str, Json] | None = None  # what the API said when remembered droplets were silent
         self._lock = threading.Lock()
-        self._last: dict[str, Json] | None = None  # where the last run found them; {} where not all are known
         self._droplets: dict[str, Json] | None = None
         self._failed: str | None = None
         self.account: tuple[Survey, Plan] | None = None  # as it was found, and what is to be made in it
-
-    def expected(self, name: str) -> str | None:
-        """The public address that a droplet had in the last run, while the API has not been asked yet."""
-        if not self._needs_account or self._droplets is not None or self._failed is not None:
-            return None
-        if self._last is None:
-            self._last = remembered.load(self.fleet) or {}
-        return address(self._last[name], "public") if name in self._last else None
-
-    def as_expected(self, name: str) -> bool:
-        """Whether the API has the droplet that `expected` meant, and there."""
-        now, last = (self._droplets or {}).get(name), (self._last or {}).get(name)
-        if now is None or last is None:
-            return False
-        return now["id"] == last["id"] and address(now, "public") == address(last, "public")
 
     def address_of(self, name: str, limit: set[str]) -> str | None:
         """The public address, its host key pinned; None if the droplet is missing and the run is dry."""

@@ -91,31 +91,3 @@ def test_only_a_script_that_says_so_does_without_the_account(tmp_path: Path) -> 
         assert remembered.needs_account(scripts), scripts
     assert not remembered.needs_account(["deploys/rollback.py"])
     assert remembered.needs_account(["deploys/site.py"])
-
-
-def test_a_login_may_begin_where_a_droplet_was_and_counts_where_it_still_is(
-    fleet: Fleet, known: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = known[fleet.droplets[0].name]
-    name, id, where = one["name"], one["id"], f"192.0.2.{one['id']}"
-    for now, counts in (
-        (one, True),
-        (droplet(name, id, "192.0.2.99"), False),
-        (droplet(name, 99, where), False),
-    ):
-        remembered.save(fleet, known)
-        run = Run(fleet, dry=True, yes=False)
-        assert run.expected(name) == where
-        monkeypatch.setattr(run, "_surveyed", lambda limit, now=now: {**known, name: now})
-        run.address_of(name, set(known))
-        assert run.expected(name) is None, "the account has been asked"
-        assert run.as_expected(name) is counts
-
-
-def test_nothing_is_expected_where_the_last_run_is_not_known(
-    fleet: Fleet, known: dict[str, dict[str, Any]]
-) -> None:
-    remembered._path(fleet).unlink()
-    run = Run(fleet, dry=True, yes=False)
-    assert run.expected(fleet.droplets[0].name) is None
-    assert not run.as_expected(fleet.droplets[0].name)
