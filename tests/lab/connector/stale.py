@@ -41,11 +41,14 @@ def function_and_fact():
 
 
 def boot_id():
-    return host.get_fact(Raw, text="cat /proc/sys/kernel/random/boot_id", _ignore_errors=True)
+    """[] where the connection ends just then, of which pyinfra takes one kind for a fact that is not there."""
+    try:
+        return host.get_fact(Raw, text="cat /proc/sys/kernel/random/boot_id", _ignore_errors=True)
+    except EOFError:
+        return []
 
 
 def reboot():
-
     before = boot_id()
     host.run_shell_command(StringCommand("(sleep 0.5; reboot --force) </dev/null >/dev/null 2>&1 &"))
     for _ in range(120):
