@@ -41,7 +41,7 @@ def function_and_fact():
 
 
 def boot_id():
-    """[] where the connection ends just then, of which pyinfra takes one kind for a fact that is not there."""
+    """[] where the connection ends just then: of EOFError pyinfra does not say that there is no answer."""
     try:
         return host.get_fact(Raw, text="cat /proc/sys/kernel/random/boot_id", _ignore_errors=True)
     except EOFError:
