@@ -152,7 +152,7 @@ def add_api(place: Workplace) -> None:
 NGINX = "nginx.conf and a vhost"
 USERS = "Make MongoDB's users"
 RESTART = ("Restart MongoDB",)
-TRUST = "Let uv trust"
+UV = "nstall uv"
 ROUNDS = [
     [
         Edit("inventory: a droplet web2 with the role api, created and provisioned", add_api, "web2", ("",)),
@@ -176,7 +176,7 @@ ROUNDS = [
             "by hand: the link to uv removed",
             ByHand("mongo", "rm /usr/local/bin/uv"),
             "mongo",
-            ("uv on the path",),
+            (UV,),
         ),
     ],
     [
@@ -277,7 +277,7 @@ ROUNDS = [
             "web2",
             ("the user ada",),
         ),
-        Edit("by hand: a file's mode", ByHand("web1", "chmod 600 /etc/uv/uv.toml"), "web1", (TRUST,)),
+        Edit("by hand: a file's mode", ByHand("web1", "chmod 600 /etc/uv/uv.toml"), "web1", (UV,)),
         Edit(
             "git: a new commit on podcast's branch", lambda p: commit(p, "podcast"), "web1", ("app: release",)
         ),
