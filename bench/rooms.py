@@ -77,6 +77,7 @@ class Rooms:
             "SMALLFLEET_LAB": self.lab,
             "XDG_CACHE_HOME": str(self.directory / "cache"),
             "PYINFRA_PROGRESS": "off",
+            "SMALLFLEET_LAB_DROPLETS": str(max(self.count, 25)),
         }
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:

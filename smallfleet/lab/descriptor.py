@@ -36,6 +36,14 @@ def firmware() -> float:
     return float(said)
 
 
+def droplet_limit() -> int:
+    """How many droplets the account may have: $SMALLFLEET_LAB_DROPLETS when the lab is started, else 25."""
+    said = os.environ.get("SMALLFLEET_LAB_DROPLETS") or "25"
+    if not re.fullmatch(r"[1-9]\d{0,2}", said):
+        raise LabError(f"SMALLFLEET_LAB_DROPLETS={said!r}: a number was expected, such as 64.")
+    return int(said)
+
+
 def check_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise LabError(

@@ -62,6 +62,7 @@ def up(name: str, say: Callable[[str], None]) -> Lab:
     """Start lab `name` (new or kept) unless it runs; returns when its API and far side answer."""
     descriptor.check_name(name)
     descriptor.firmware()
+    descriptor.droplet_limit()
     check_machine()
     with descriptor.exclusive():
         for left in cleanup.clear_leftovers():

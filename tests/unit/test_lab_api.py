@@ -18,6 +18,7 @@ import pytest
 import requests
 import uvicorn
 
+from smallfleet.lab import descriptor
 from smallfleet.lab.api import create_app
 from smallfleet.lab.errors import LabError
 from smallfleet.lab.parts import BalancerSpec, DropletRules, MachineSpec, Parts, Record
@@ -566,3 +567,14 @@ def test_state_survives(lab: Lab) -> None:
     assert lab.dns.domains == ["example.com"]
     assert do.Action.get_object(TOKEN, next(iter(state["actions"].values()))["id"]).status == "errored"
     assert lab.droplet("new").id > off.id
+
+
+def test_an_account_has_so_many_droplets_and_no_more(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMALLFLEET_LAB_DROPLETS", "1")
+    asked = {"region": "nyc3", "size": "s-1vcpu-1gb", "image": "debian-12-x64"}
+    answers = [lab.ask("POST", "/v2/droplets", name=name, **asked) for name in ("one", "two")]
+    assert [answer.status_code for answer in answers] == [202, 422]
+    assert "droplet limit" in answers[1].json()["message"]
+    monkeypatch.setenv("SMALLFLEET_LAB_DROPLETS", "many")
+    with pytest.raises(LabError, match="a number was expected"):
+        descriptor.droplet_limit()

@@ -9,10 +9,9 @@ from fastapi import APIRouter
 from smallfleet.lab.api import catalogue
 from smallfleet.lab.api.cloud import Here
 from smallfleet.lab.api.pages import Paged
+from smallfleet.lab.descriptor import droplet_limit
 
 router = APIRouter()
-
-DROPLET_LIMIT = 25
 
 
 @router.get("/account")
@@ -20,7 +19,7 @@ def get_account(cloud: Here) -> dict[str, Any]:
     with cloud.store.read() as data:
         uuid = data["uuid"]
     account = {
-        "droplet_limit": DROPLET_LIMIT,
+        "droplet_limit": droplet_limit(),
         "floating_ip_limit": 5,
         "reserved_ip_limit": 5,
         "volume_limit": 10,

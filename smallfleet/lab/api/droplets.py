@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from smallfleet.lab.api import catalogue
-from smallfleet.lab.api.account import DROPLET_LIMIT
 from smallfleet.lab.api.cloud import Cloud, Here
 from smallfleet.lab.api.errors import unprocessable
 from smallfleet.lab.api.keys import find_key
@@ -20,6 +19,7 @@ from smallfleet.lab.api.store import Data, next_id, now
 from smallfleet.lab.api.tags import add_tags
 from smallfleet.lab.api.views import action_link, droplet_view, snapshot_view
 from smallfleet.lab.api.vpcs import default_vpc
+from smallfleet.lab.descriptor import droplet_limit
 from smallfleet.lab.errors import LabError
 from smallfleet.lab.parts import MachineSpec
 
@@ -107,7 +107,7 @@ def create_droplets(cloud: Here, request: Request, body: NewDroplets) -> dict[st
     if not names:
         raise unprocessable("name: field required")
     with cloud.store.change() as data:
-        if len(data["droplets"]) + len(names) > DROPLET_LIMIT:
+        if len(data["droplets"]) + len(names) > droplet_limit():
             raise unprocessable("creating this/these droplet(s) will exceed your droplet limit")
         shared = _checked(cloud, data, body)
         tags = add_tags(data, body.tags or [])
