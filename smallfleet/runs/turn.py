@@ -21,14 +21,14 @@ from smallfleet.errors import FleetError, Taken
 from smallfleet.model.fleet import Fleet
 from smallfleet.runs.hold import Broken, Busy, Hold
 from smallfleet.runs.lines import Elsewhere, Lines
-from smallfleet.runs.note import Note, age, turn_of
+from smallfleet.runs.note import Note, turn_of
 from smallfleet.runs.ssh import Keeper, Unreached, watch
 
 if TYPE_CHECKING:
     from smallfleet.cloud.client import Client
 
 LOCKS = 2
-PATIENCE = 3.0  # seconds for which a run that began just now is waited for: it may be one that lets go again
+PATIENCE = 3.0  # seconds for which a run is waited for: it may be about to let go, or to be refused itself
 RETURN = 120.0  # seconds that a command waits for a lost lock to be back
 
 Say = Callable[[str], None]
@@ -185,9 +185,9 @@ class Turn:
                 # One that is lost is sought by a new login: it may be pyinfra's connection that is dead.
                 again = partial(self._lines.open, droplet, elsewhere, lent=False)
                 return Hold(keeper, again, self.note, self._when_lost)
-            except Busy as error:
+            except Busy:
                 self.waited = True
-                if time.monotonic() > end or age(error.note.get("began", "")) > PATIENCE:
+                if time.monotonic() > end:
                     raise
                 time.sleep(0.3)
             except Unreached:
