@@ -34,6 +34,7 @@ DEAD = 30  # seconds without a sign of the other side
 KEPT = 200  # records
 NAME = re.compile(r"[0-9A-Za-z-]{1,64}")
 CUT = "cut off"
+unread = bytearray()  # of standard input, beyond the line that was asked for
 
 
 def now():
@@ -179,7 +180,7 @@ def forfeited(id):
 def wait_for_end():
     """The next line of standard input; "" if the other side is gone."""
     while True:
-        if select.select([0], [], [], BEAT)[0]:
+        if b"\n" in unread or select.select([0], [], [], BEAT)[0]:
             return next_line()
         print(".", flush=True)
         if (silence() or 0) > DEAD:
@@ -187,14 +188,15 @@ def wait_for_end():
 
 
 def next_line():
-    """A line of standard input; "" if it ends before. No byte beyond it is read: select sees the rest."""
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
+    """A line of standard input; "" if it ends before. A run's record has all diffs: it may be megabytes."""
+    while b"\n" not in unread:
+        data = os.read(0, 1 << 16)
+        if not data:
             return ""
-        line += byte
-    return line.decode()
+        unread.extend(data)
+    line, newline, rest = unread.partition(b"\n")
+    unread[:] = rest
+    return (line + newline).decode()
 
 
 def release(who):
