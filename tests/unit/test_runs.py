@@ -144,6 +144,14 @@ def test_one_keeps_the_lock_and_its_record_to_the_end(room: Path) -> None:
     assert (room / "runs/first.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_record_of_megabytes_is_kept_whole(room: Path) -> None:
+    """All diffs of many droplets. A program that reads it byte by byte takes longer than anybody waits."""
+    first = Kept(room, {"keep": note("first"), "lock": True})
+    assert first.say(note("first", result="done", diff="x" * 8_000_000)) == {"ended": True}
+    assert len(records(room)["first"]["diff"]) == 8_000_000
+    assert Kept(room, {"status": True}).answer == {"note": None, "alive": False}
+
+
 @pytest.mark.parametrize("how", ["hung up", "killed"])
 def test_a_run_that_was_cut_off_blocks_nobody_and_is_told(room: Path, how: str) -> None:
     first = Kept(room, {"keep": note("first"), "lock": True})
