@@ -6,7 +6,8 @@ from typing import TypedDict
 
 from pyinfra.api import FactBase
 
-LIVE = "/etc/letsencrypt/live"
+KEPT = "/etc/letsencrypt"
+LIVE = f"{KEPT}/live"
 
 
 class Certificate(TypedDict):

@@ -10,12 +10,14 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from smallfleet.facts.nginx import TLS, NginxCertificates
-from smallfleet.facts.tls import LIVE, Certificates
+from smallfleet.facts.tls import KEPT, LIVE, Certificates
 from smallfleet.operations.nginx import PLACEHOLDER
 
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/smallfleet-nginx"
 WEBROOT = "/var/www/acme"
 
+# What is left of a lineage (a directory that was deleted, a restore of half of it) certbot either refuses or
+# goes past, to NAME-0001. It is put aside for a new one, and back where there is none.
 ISSUE = """
 set -eu
 for name in {domains}; do
@@ -25,7 +27,25 @@ for name in {domains}; do
     fi
 done
 output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+aside={kept}/.aside-{lineage}
+parts="renewal/{lineage}.conf live/{lineage} archive/{lineage}"
+whole() {{ [ -s {kept}/renewal/{lineage}.conf ] && [ -s {kept}/live/{lineage}/fullchain.pem ]; }}
+put_back() {{
+    for part in $parts; do
+        [ -e "$aside/$part" ] || continue
+        rm -rf "{kept}/$part"
+        mv -T "$aside/$part" "{kept}/$part"
+    done
+}}
+trap 'rm -f "$output"; whole || put_back; rm -rf "$aside"' EXIT
+whole || put_back
+if ! whole; then
+    for part in $parts; do
+        [ -e "{kept}/$part" ] || continue
+        (umask 077; mkdir -p "$aside/${{part%/*}}")
+        mv -T "{kept}/$part" "$aside/$part"
+    done
+fi
 if ! {certbot} >"$output" 2>&1; then
     # The server has forgotten our account (certbot 2.1 hides that behind an AttributeError): make a new one.
     if grep -Eq "accountDoesNotExist|can't set attribute|has no setter" "$output"; then
@@ -36,7 +56,7 @@ if ! {certbot} >"$output" 2>&1; then
         exit 1
     fi
 fi
-RENEWED_LINEAGE={lineage} {hook}
+RENEWED_LINEAGE={kept}/live/{lineage} {hook}
 """
 
 
@@ -79,7 +99,8 @@ def certificate(
             domains=shlex.join(domains),
             certbot=certbot_command(lineage, domains, server, email),
             account=shlex.quote(account_directory(server)),
-            lineage=shlex.quote(directory),
+            lineage=lineage,
+            kept=KEPT,
             hook=HOOK,
         )
         yield StringCommand(f"sh -c {shlex.quote(script)}")

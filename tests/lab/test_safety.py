@@ -185,6 +185,35 @@ def test_a_certificate_that_no_browser_takes_reaches_none(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    "gone",
+    ["live/podcast", "archive/podcast", "renewal/podcast.conf", "live/podcast renewal/podcast.conf"],
+)
+def test_what_is_left_of_a_certificate_keeps_no_new_one_away(site: Site, gone: str) -> None:
+    site.place.ssh("web1", f"cd /etc/letsencrypt && rm -r {gone}")
+    changes = site.place.deploy(site.inventory, "deploys/tls.py")["web1"]
+    assert len(changes) == 1 and "a certificate for each site" in changes[0], changes
+    assert site.place.deploy(site.inventory, "deploys/tls.py") == {"web1": []}
+    assert site.answers()
+    left = site.place.ssh("web1", "find /etc/letsencrypt -name 'podcast-0*' -o -name '.aside*'")
+    assert left == ""
+
+
+def test_a_certificate_whose_renewal_is_lost_is_kept_until_there_is_a_new_one(site: Site) -> None:
+    site.place.ssh("web1", "rm /etc/letsencrypt/renewal/podcast.conf")
+    # Its ACME server is away.
+    chain = "add chain inet away out { type filter hook output priority 0; }"
+    rules = f"add table inet away; {chain}; add rule inet away out tcp dport 14000 reject"
+    site.place.ssh("web1", f"nft '{rules}'")
+    done = site.place.run("pyinfra", site.inventory, "deploys/tls.py", "-y", check=False)
+    site.place.ssh("web1", "nft delete table inet away")
+    assert done.returncode != 0, done.stdout
+    assert site.answers()
+    site.place.ssh("web1", "cd /etc/letsencrypt && openssl x509 -in live/podcast/cert.pem -noout -checkend 0")
+    site.place.deploy(site.inventory, "deploys/tls.py")
+    assert site.place.deploy(site.inventory, "deploys/tls.py") == {"web1": []}
+
+
+@pytest.mark.parametrize(
     ("deploy", "edit", "word"),
     [
         ("base", (SSH, "X11Forwarding no", "X11Forwarding no\nBogus yes"), "Bad configuration option"),
