@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 import gevent
+from gevent import Greenlet
 from gevent.lock import RLock
 from paramiko import SSHException
 from pyinfra import logger
@@ -27,7 +28,8 @@ from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
 from smallfleet.connector import learned
 from smallfleet.connector.asker import Asker, asker
-from smallfleet.connector.memory import Memory, changes_of
+from smallfleet.connector.memory import Memory, age_of, changes_of
+from smallfleet.connector.pace import pace_of
 from smallfleet.connector.scripts import make_known
 from smallfleet.connector.shell import Question, Shell
 
@@ -60,6 +62,7 @@ class FastSSHConnector(SSHConnector):
 
     _shell: Shell | None = None
     _connected_before = False
+    _ahead: Greenlet | None = None  # it waits to send what is asked ahead at first
 
     def __init__(self, state: Any, host: Any) -> None:
         super().__init__(state, host)
@@ -71,10 +74,10 @@ class FastSSHConnector(SSHConnector):
         self._counts = dict.fromkeys(("asked", "remembered", "trips", "plain", "changes", "shells"), 0)
         if not self._fast:
             return
-        self._changes = changes_of(state)
+        self._changes, self._pace = changes_of(state), pace_of(state)
         self._run_kind = learned.kind_of_run()
         self._before = learned.load(self._run_kind, host.name)
-        self._memory = Memory(self._changes, self._before)
+        self._memory = Memory(self._changes, self._before, age=age_of(len(state.inventory)))
         self._never_ahead: set[str] = set()
         make_known(context)
 
@@ -92,7 +95,19 @@ class FastSSHConnector(SSHConnector):
         self._ready()
         if asks_ahead:
             self._connected_before = True
-            self._send(self._memory.ahead(self._stage()))  # nobody waits for the answers here
+            if self._pace.full:  # nobody waits for that here
+                self._ahead = gevent.spawn(self._ask_ahead, self._changes.count)
+            else:
+                self._ask_ahead(self._changes.count)
+
+    def _ask_ahead(self, change: int) -> None:
+        stage = self._stage()
+        commands = self._memory.ahead(stage)
+
+        def send() -> list[Question]:
+            return self._send(commands) if change == self._changes.count else []
+
+        self._pace.ask(len(commands), send)
 
     def _log_in(self) -> None:
         super().connect()
@@ -155,6 +170,9 @@ class FastSSHConnector(SSHConnector):
 
     def _ask(self, raw: str, remember: bool, learn: bool) -> Question | None:
         """The answered question, from memory or from the droplet; None where the shell was lost."""
+        if remember and self._ahead is not None:
+            self._ahead.join()  # it may be among what is not sent yet
+            self._ahead = None
         stage = self._stage()
         known = remember and self._memory.recall(raw, stage) is not None
         if remember and learn:
@@ -162,7 +180,8 @@ class FastSSHConnector(SSHConnector):
         question = self._memory.recall(raw, stage) if remember else None
         if question is None:
             ahead = [one for one in self._memory.ahead(stage) if one != raw] if remember else []
-            sent = self._send([raw, *ahead], remember)
+            commands = [raw, *ahead]
+            sent = self._pace.ask(len(commands), lambda: self._send(commands, remember))
             question = sent[0] if sent else None
         if question is None or not question.wait():
             return None

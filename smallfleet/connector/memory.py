@@ -12,10 +12,18 @@ from pyinfra.api.state import BaseStateCallback
 from smallfleet.connector.shell import Question
 
 AGE = 10.0  # seconds that an answer holds, from its arrival, while the run has changed nothing
+AGE_PER_HOST = (
+    0.5  # … or so many for each host, as pyinfra works on them in turn: half of what it takes by itself
+)
 AGE_AFTER_CHANGE = 2.0  # and afterwards, since what was changed may go on changing (a service that starts)
 AHEAD_AFTER_CHANGE = (
     4  # questions asked ahead after a change, which may be followed by another; then 8, 16, ...
 )
+
+
+def age_of(hosts: int) -> float:
+    """Seconds that an answer holds in a run on so many hosts that has changed nothing."""
+    return max(AGE, AGE_PER_HOST * hosts)
 
 
 class Changes(BaseStateCallback):
@@ -71,8 +79,10 @@ class Answer:
 class Memory:
     """The answers of one droplet, and the order in which the last run asked."""
 
-    def __init__(self, changes: Changes, order: list[str]) -> None:
+    def __init__(self, changes: Changes, order: list[str], age: float = AGE) -> None:
+        """`age`: seconds that an answer holds while the run has changed nothing."""
         self._changes = changes
+        self._age = age
         self._order = order  # of the last run, with repetitions
         self._at = 0  # where in it this run is
         self._answers: dict[str, Answer] = {}
@@ -121,4 +131,4 @@ class Memory:
             return True
         if question.status != 0:
             return False
-        return time.monotonic() - question.answered < (AGE_AFTER_CHANGE if self._changes.count else AGE)
+        return time.monotonic() - question.answered < (AGE_AFTER_CHANGE if self._changes.count else self._age)

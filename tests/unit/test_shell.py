@@ -16,7 +16,8 @@ from pyinfra.connectors.util import CommandOutput
 
 from smallfleet.connector import asker, learned, memory
 from smallfleet.connector.fast import _output_of
-from smallfleet.connector.memory import AHEAD_AFTER_CHANGE, Changes, Memory
+from smallfleet.connector.memory import AHEAD_AFTER_CHANGE, Changes, Memory, age_of
+from smallfleet.connector.pace import MANY, Pace
 from smallfleet.connector.shell import Question, Shell
 
 
@@ -250,3 +251,53 @@ def test_the_order_is_kept_for_the_owner_alone(tmp_path: Path, monkeypatch: pyte
     path.chmod(0o600)
     path.write_text(json.dumps({"commands": ["a"], "order": [7]}))
     assert learned.load("run", "web1") == []
+
+
+def test_an_answer_holds_longer_among_many_hosts() -> None:
+    assert age_of(1) == age_of(8) == memory.AGE
+    assert age_of(64) == 64 * memory.AGE_PER_HOST
+
+
+# ---- pace
+
+
+def end(question: Question) -> None:
+    question.end_of_stream()
+    question.end_of_stream()
+
+
+def test_only_so_many_droplets_answer_many_questions_at_once() -> None:
+    pace, sent = Pace(at_once=2, patience=60), []
+
+    def send() -> list[Question]:
+        sent.append(Question("last"))
+        return [Question("first"), sent[-1]]
+
+    asking = [gevent.spawn(pace.ask, MANY, send) for _ in range(4)]
+    gevent.idle()
+    assert len(sent) == 2 and pace.full
+    assert pace.ask(MANY - 1, lambda: []) == [], "few questions wait for nobody"
+    end(sent[0])
+    gevent.joinall(asking, timeout=60, count=3)
+    assert len(sent) == 3
+    sent[1].lose()
+    gevent.joinall(asking, timeout=60)
+    assert len(sent) == 4
+    for question in sent[2:]:
+        end(question)
+    for _ in range(3):  # who failed to send holds nobody
+        with pytest.raises(OSError):
+            pace.ask(MANY, broken)
+    assert gevent.spawn(pace.ask, MANY, send).get(timeout=60)
+
+
+def broken() -> list[Question]:
+    raise OSError
+
+
+def test_a_droplet_that_does_not_answer_holds_the_others_for_seconds_only() -> None:
+    pace = Pace(at_once=1, patience=0.05)
+    silent = Question("silent")
+    pace.ask(MANY, lambda: [silent])
+    assert pace.ask(MANY, lambda: [Question("next")])
+    silent.lose()
