@@ -50,9 +50,7 @@ def timed(command: list[str], environment: Mapping[str, str], directory: Path) -
     )
     seconds, cpu = time.monotonic() - start, worked() - before
     if done.returncode:
-        raise SystemExit(
-            f"{' '.join(command)} ended {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        )
+        raise SystemExit(f"{' '.join(command)} ended {done.returncode}\n{done.stdout}\n{done.stderr}")
     return seconds, cpu, done.stdout + done.stderr
 
 
