@@ -6,6 +6,8 @@ import ast
 from functools import cache
 from pathlib import Path
 
+PYTHON = "#!/usr/bin/python3 -IS"  # of its own library alone, which is found sooner
+
 MODULES = {  # of a program that is more than one file, each after what it imports
     "release": (
         *("__init__", "app", "system", "health", "environment", "building", "switching", "keeping"),
@@ -35,7 +37,7 @@ def text(name: str) -> str:
     first, *others = parts
     end = '\n\nif __name__ == "__main__":\n    raise SystemExit(main())\n'
     body = "\n\n".join(part.strip("\n") for part in others)
-    return f"#!/usr/bin/env python3\n{first.strip()}\n\nfrom __future__ import annotations\n\n{body}\n{end}"
+    return f"{PYTHON}\n{first.strip()}\n\nfrom __future__ import annotations\n\n{body}\n{end}"
 
 
 def _without_own_imports(source: str) -> str:
