@@ -9,7 +9,7 @@ from pathlib import Path
 from pyinfra import host
 from pyinfra.facts.hardware import Ipv4Addrs
 
-from smallfleet.context import Context
+from smallfleet.context import MISSING, Context
 from smallfleet.errors import FleetError
 from smallfleet.model.balancing import PORTS
 from smallfleet.operations import checked, drift, guarded, nftables, packages, units
@@ -22,6 +22,8 @@ interface = None
 if droplet.has("mongodb") or fronts or droplet.balanced:
     addresses = host.get_fact(Ipv4Addrs) or {}
     interface = next((name for name, found in addresses.items() if droplet.private_address in found), None)
+    if droplet.private_address == MISSING:  # --dry, and it is to be created: DigitalOcean's name for it
+        interface = "eth1"
     if interface is None:
         raise FleetError(
             f"{droplet.droplet.name} has no interface with its private address {droplet.private_address}"

@@ -41,9 +41,9 @@ def owner(tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(owner: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(owner: Path, *words: str, program: str = "fleet") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(Path(sys.executable).with_name("fleet")), *words],
+        [str(Path(sys.executable).with_name(program)), *words],
         cwd=owner,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -81,3 +81,11 @@ def test_mistakes_are_one_message(owner: Path) -> None:
     (owner / "saved.json").write_text('{"version": 7}')
     other = run(owner, "apply", "saved.json")
     assert other.returncode == 1 and "no plan that this version reads" in other.stderr
+
+
+def test_a_dry_run_of_a_new_fleet_comes_to_its_end(owner: Path, lab: Lab) -> None:
+    assert run(owner, "secrets", "generate", "small.py").returncode == 0
+    done = run(owner, "small.py", "deploys/site.py", "--dry", program="pyinfra")
+    assert done.returncode == 0, done.stderr
+    assert "Set the firewall's rules" in done.stdout + done.stderr
+    assert not lab.machines.specs, "nothing is created"
