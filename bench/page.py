@@ -123,6 +123,11 @@ def goals(results: Results, droplets: int = 8) -> str:
     more = quotient(changed - reload if changed else None, ours)
     what = "one template changed: times the no-change run, without the reload itself"
     goal(what, f"{CHANGE}", more, f"{{:.1f}} (the reload: {reload:.1f} s)", (more or 9) <= CHANGE)
+    most = max((f.droplets for f in results.figures.values() if f.row == "nothing" and f.seconds), default=0)
+    largest = results.figure(most, "nothing", 0, "smallfleet")
+    if ours and largest and largest.seconds and most > droplets:
+        growth = largest.median / most / (ours / droplets)
+        goal(f"a droplet among {most}, times one among {droplets}", "1 (within 5 %)", growth, "{:.2f}", growth < 1.05)
     firsts = quotient(median("first", "ansible"), median("first", "smallfleet"))
     goal(
         "first provision: faster than Ansible",
@@ -142,9 +147,10 @@ def conditions(figures: list[Figure]) -> str:
     machines = sorted({figure.machine for figure in figures if figure.machine})
     dates = sorted({figure.date for figure in figures if figure.date})
     loads = [figure.load for figure in figures if figure.date]
+    by_size = [figure.load / max(figure.droplets, 8) for figure in figures if figure.date]
     busy = (
         " It was busy with other things in some of them, so that figures are too high, and spread."
-        if max(loads, default=0) > 12
+        if max(by_size, default=0) > 1.5
         else ""
     )
     return (
