@@ -127,7 +127,13 @@ def goals(results: Results, droplets: int = 8) -> str:
     largest = results.figure(most, "nothing", 0, "smallfleet")
     if ours and largest and largest.seconds and most > droplets:
         growth = largest.median / most / (ours / droplets)
-        goal(f"a droplet among {most}, times one among {droplets}", "1 (within 5 %)", growth, "{:.2f}", growth < 1.05)
+        goal(
+            f"a droplet among {most}, times one among {droplets}",
+            "1 (within 5 %)",
+            growth,
+            "{:.2f}",
+            growth < 1.05,
+        )
     firsts = quotient(median("first", "ansible"), median("first", "smallfleet"))
     goal(
         "first provision: faster than Ansible",

@@ -7,7 +7,15 @@ from typing import Any
 
 from pymongo.errors import ConnectionFailure, PyMongoError
 
-from smallfleet.programs.mongodb_set.asking import NOBODY_LEADS, PATIENCE, Failure, NoPrimary, Set, until
+from smallfleet.programs.mongodb_set.asking import (
+    NOBODY_LEADS,
+    PATIENCE,
+    START,
+    Failure,
+    NoPrimary,
+    Set,
+    until,
+)
 from smallfleet.programs.mongodb_set.steps import (
     Json,
     first_config,
@@ -36,7 +44,7 @@ def state(here: Set) -> Json:
         hello = here.settled()
         if not hello.get("setName"):
             return found | {"state": "fresh" if hello.get("isreplicaset") else "alone"}
-        client = here.entered(here.here)
+        client = here.entered(here.here, int(START * 1000))  # it answered just now: it is slow at most
         if client is None:
             return found | {"state": "fresh"}
         status = client["admin"].command("replSetGetStatus")
