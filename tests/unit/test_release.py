@@ -331,6 +331,23 @@ def test_what_is_bad(
         health.watch(app, "unit", Path("socket"))
 
 
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ({"out of memory": 1, "killed": 0}, "it ended by itself, and it ran out of its memory"),
+        ({"out of memory": 0, "killed": 1}, "it ended by itself, killed as the kernel does .* memory"),
+        ({"out of memory": 0, "killed": 0}, r"it ended by itself\)"),
+    ],
+)
+def test_a_candidate_that_ends_is_told_with_why(
+    monkeypatch: pytest.MonkeyPatch, lost: dict[str, int], said: str
+) -> None:
+    app = looked_at(monkeypatch, ["refused"], [{"restarts": 0, **lost}])
+    monkeypatch.setattr(health, "systemctl_state", lambda unit: "failed")
+    with pytest.raises(ReleaseError, match=said):
+        health.wait_healthy(app, "unit", Path("socket"))
+
+
 # ---- secrets
 
 

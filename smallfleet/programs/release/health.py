@@ -95,8 +95,11 @@ def wait_healthy(app: App, unit: str, path: Path, times: int = 1) -> None:
             # One that answers may get well, which takes longer than beginning to answer.
             time.sleep(0.5 if wrong.startswith("answered") else 0.1)
             seen, good = wrong, 0
-    if losses(unit)["out of memory"]:
+    lost = losses(unit)
+    if lost["out of memory"]:
         seen += ", and it ran out of its memory"
+    elif lost["killed"]:
+        seen += ", killed as the kernel does where its memory has run out"
     raise unhealthy(app, unit, seen)
 
 

@@ -70,8 +70,10 @@ def systemctl_state(unit: str) -> str:
 
 
 def losses(unit: str) -> dict[str, int]:
-    """How often this run of the unit was started anew, and how many of its processes hit its memory limit."""
-    words = ["systemctl", "show", "--property=NRestarts,ControlGroup", unit]
+    """How often this run of the unit was started anew, how many of its processes hit its memory limit, and
+    whether it ended by a SIGKILL: its cgroup, and what that has counted, is gone then."""
+    properties = "NRestarts,ControlGroup,ActiveState,ExecMainCode,ExecMainStatus"
+    words = ["systemctl", "show", f"--property={properties}", unit]
     lines = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
     shown = dict(line.split("=", 1) for line in lines if "=" in line)
     group = shown.get("ControlGroup", "").lstrip("/")
@@ -81,7 +83,12 @@ def losses(unit: str) -> dict[str, int]:
         if group and file.is_file():
             counts = dict(line.split() for line in file.read_text().splitlines())
             killed = max(killed, int(counts.get("oom_kill", 0)))
-    return {"restarts": int(shown.get("NRestarts") or 0), "out of memory": killed}
+    died = shown.get("ExecMainCode") == "2" and shown.get("ExecMainStatus") == "9"  # CLD_KILLED, SIGKILL
+    return {
+        "restarts": int(shown.get("NRestarts") or 0),
+        "out of memory": killed,
+        "killed": int(died and shown.get("ActiveState") == "failed"),
+    }
 
 
 def journal(unit: str) -> str:
