@@ -21,9 +21,9 @@ fronts = [front["private"] for app in droplet.apps if (front := droplet.front_of
 interface = None
 if droplet.has("mongodb") or fronts or droplet.balanced:
     addresses = host.get_fact(Ipv4Addrs) or {}
+    if droplet.private_address == MISSING:  # --dry, and it is to be created
+        addresses = {"eth1": [MISSING]}  # as DigitalOcean calls it
     interface = next((name for name, found in addresses.items() if droplet.private_address in found), None)
-    if droplet.private_address == MISSING:  # --dry, and it is to be created: DigitalOcean's name for it
-        interface = "eth1"
     if interface is None:
         raise FleetError(
             f"{droplet.droplet.name} has no interface with its private address {droplet.private_address}"

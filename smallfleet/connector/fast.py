@@ -95,19 +95,11 @@ class FastSSHConnector(SSHConnector):
         self._ready()
         if asks_ahead:
             self._connected_before = True
+            ahead = self._memory.ahead(self._stage())
             if self._pace.full:  # nobody waits for that here
-                self._ahead = gevent.spawn(self._ask_ahead, self._changes.count)
+                self._ahead = gevent.spawn(self._send, ahead)
             else:
-                self._ask_ahead(self._changes.count)
-
-    def _ask_ahead(self, change: int) -> None:
-        stage = self._stage()
-        commands = self._memory.ahead(stage)
-
-        def send() -> list[Question]:
-            return self._send(commands) if change == self._changes.count else []
-
-        self._pace.ask(len(commands), send)
+                self._send(ahead)
 
     def _log_in(self) -> None:
         super().connect()
@@ -180,8 +172,7 @@ class FastSSHConnector(SSHConnector):
         question = self._memory.recall(raw, stage) if remember else None
         if question is None:
             ahead = [one for one in self._memory.ahead(stage) if one != raw] if remember else []
-            commands = [raw, *ahead]
-            sent = self._pace.ask(len(commands), lambda: self._send(commands, remember))
+            sent = self._send([raw, *ahead], remember)
             question = sent[0] if sent else None
         if question is None or not question.wait():
             return None
@@ -189,9 +180,12 @@ class FastSSHConnector(SSHConnector):
         return question
 
     def _send(self, commands: list[str], remember: bool = True) -> list[Question]:
-        """Ask in one go; no questions where there is no shell."""
+        """Ask in one go, when it is the droplet's turn; no questions where there is no shell."""
         if not commands:
             return []
+        return self._pace.ask(len(commands), lambda: self._send_now(commands, remember))
+
+    def _send_now(self, commands: list[str], remember: bool) -> list[Question]:
         change, stage = self._changes.count, self._stage()
         shell = self._open()
         if shell is None:

@@ -12,9 +12,8 @@ from pyinfra.api.state import BaseStateCallback
 from smallfleet.connector.shell import Question
 
 AGE = 10.0  # seconds that an answer holds, from its arrival, while the run has changed nothing
-AGE_PER_HOST = (
-    0.5  # … or so many for each host, as pyinfra works on them in turn: half of what it takes by itself
-)
+# … or so many for each host, as pyinfra works on them in turn: half of what it takes by itself.
+AGE_PER_HOST = 0.5
 AGE_AFTER_CHANGE = 2.0  # and afterwards, since what was changed may go on changing (a service that starts)
 AHEAD_AFTER_CHANGE = (
     4  # questions asked ahead after a change, which may be followed by another; then 8, 16, ...

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
 from smallfleet.model.roles import AppRole
 from smallfleet.operations import nginx
 from smallfleet.programs.nginx_swap import rehearsal, swapping
 from smallfleet.programs.nginx_swap.asking import Answer, Question, flaw, one_file, questions, worse
+from tests.unit.certificates import certificate
 
 HEALTH = Question("https", "a.example.com", "/health", exact=True)
 PAGE = Question("https", "a.example.com", "/")
@@ -96,17 +93,7 @@ def test_a_site_of_files_alone_is_asked_for_a_file() -> None:
     ],
 )
 def test_a_certificate_that_no_browser_takes(subject: str, issuer: str, days: int, what: str) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    end = datetime.now(UTC) + timedelta(days=days)
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, issuer)]
-    made = (
-        x509.CertificateBuilder(*reversed(names))
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(end - timedelta(days=7))
-        .not_valid_after(end)
-        .sign(key, hashes.SHA256())
-    )
+    made = certificate(subject, issuer, days)
     assert flaw(made.public_bytes(serialization.Encoding.DER), "a.example.com") == what
 
 
