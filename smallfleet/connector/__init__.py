@@ -83,6 +83,10 @@ class DropletConnector(FastSSHConnector):
         except ConnectError:
             with _told():
                 moved = self._run.moved_address(self.host.name)
+                if moved is None and self._run.is_off(self.host.name):
+                    raise FleetError(
+                        "it is switched off: switch it on in the cloud's control panel, and run again"
+                    ) from None
             if moved is None:
                 raise
             self.data["ssh_hostname"] = moved

@@ -84,6 +84,11 @@ class Run:
         self._pin({name: moved})
         return address(moved, "public")
 
+    def is_off(self, name: str) -> bool:
+        """Whether the API says, in this run, that the droplet is switched off."""
+        droplets = self._droplets if self._needs_account else self._anew
+        return (droplets or {}).get(name, {}).get("status") == "off"
+
     def _remembered(self) -> dict[str, Json] | None:
         """The droplets where the last run found them; None where the account has to be asked."""
         droplets = None if self._needs_account else remembered.load(self.fleet)

@@ -223,6 +223,13 @@ def test_a_droplet_that_does_not_come_back_ends_the_day(place: Workplace) -> Non
     assert all(answers[site]["status"] == 200 for site in SITES if site != "search"), answers
     assert not any(answer["maintenance"] for answer in answers.values())
 
+    def told() -> str:
+        return place.run(
+            "pyinfra", INVENTORY, "deploys/base.py", "--dry", "--limit", "search", check=False
+        ).stderr
+
+    eventually(lambda: "it is switched off: switch it on" in told(), "the owner is told that it is off")
+
     # Switched on again in the control panel, it needs nothing more; the next run goes on with the others.
     lab = Lab.load(place.lab)
     client = Client(lab.api, Secret(lab.token))
