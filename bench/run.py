@@ -3,6 +3,7 @@ with pipelining, Ansible with Mitogen, and `ssh true` in parallel as the floor. 
 
     python -m bench.run                           eight droplets, nothing to change
     python -m bench.run --rows nothing template --runs 5 --delays 0 50 150 --droplets 8 16 32 64
+    python -m bench.run --rows nothing wire --droplets 16 32 64 --slow-runs 1
     python -m bench.run --rows first --runs 1     from nothing, in a fresh lab for each way
     python -m bench.run --rows wire               round trips and bytes
     python -m bench.run --page                    only writes the page and the picture anew
@@ -33,6 +34,7 @@ from smallfleet.lab.recipe import MORE
 from tests.lab.conftest import INSTALLED
 
 ROWS = ("plan", "dry", "nothing", "template", "reload", "first", "wire")
+SLOW = ("ansible", "mitogen")
 
 
 def check(row: str, way: str, run: Run) -> None:
@@ -63,6 +65,8 @@ def measure(row: str, delay: int, wanted: argparse.Namespace, ways: dict[str, Wa
     figures = {name: results.begin(rooms.count, row, delay, name) for name in taken}
     for number in range(-wanted.warm, wanted.runs):
         for name, way in taken.items():
+            if wanted.slow_runs and name in SLOW and number not in range(wanted.slow_runs):
+                continue
             run = once(row, way, rooms, delay)
             changes = "" if run.changes is None else f", {run.changes} changes"
             counted = " (not counted)" if number < 0 else ""
@@ -117,7 +121,7 @@ def provisioned(count: int, wanted: argparse.Namespace, results: Results) -> Non
             ways["smallfleet"].run(0)  # what it has learned of a new droplet is not what it asks an old one
             for row in wanted.rows:
                 if row == "wire":
-                    for name in wanted.ways:
+                    for name in (name for name in wanted.ways if not (wanted.slow_runs and name in SLOW)):
                         wire(name, ways[name], rooms, results)
                 elif row != "first":
                     for delay in wanted.delays:
@@ -157,6 +161,9 @@ def main() -> None:
     parser.add_argument("--droplets", type=int, nargs="+", default=[8])
     parser.add_argument("--delays", type=int, nargs="+", default=[0], help="ms added to the round trip")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument(
+        "--slow-runs", type=int, help="so many of Ansible and Mitogen, none that is not counted, no wire"
+    )
     parser.add_argument("--warm", type=int, default=1, help="runs before them that are not counted")
     parser.add_argument("--lab", help="the lab's name, in place of benchN")
     parser.add_argument("--keep", action="store_true", help="leave the lab up, for the next measurement")
