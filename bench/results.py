@@ -71,9 +71,13 @@ class Results:
     def figure(self, droplets: int, row: str, delay: int, way: str) -> Figure | None:
         return self.figures.get((droplets, row, delay, way))
 
-    def begin(self, droplets: int, row: str, delay: int, way: str) -> Figure:
-        """A figure in the place of the one that was measured before; only its counts of the wire stay."""
+    def begin(self, droplets: int, row: str, delay: int, way: str, add: bool = False) -> Figure:
+        """A figure in the place of the one that was measured before, of which only the counts of the wire
+        stay; with `add` that one, for more runs.
+        """
         before = self.figure(droplets, row, delay, way)
+        if before and add:
+            return before
         figure = Figure(droplets, row, delay, way, wire=before.wire if before else {})
         figure.load, figure.machine = os.getloadavg()[0], machine()
         figure.date = datetime.now(UTC).date().isoformat()

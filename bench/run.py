@@ -62,7 +62,7 @@ def measure(row: str, delay: int, wanted: argparse.Namespace, ways: dict[str, Wa
     """Run the ways in turn, as often as is wanted, after the runs that are not counted."""
     rooms = ways["smallfleet"].rooms
     taken = {name: way for name, way in ways.items() if name in wanted.ways and row in way.rows}
-    figures = {name: results.begin(rooms.count, row, delay, name) for name in taken}
+    figures = {name: results.begin(rooms.count, row, delay, name, wanted.add) for name in taken}
     for number in range(-wanted.warm, wanted.runs):
         for name, way in taken.items():
             if wanted.slow_runs and name in SLOW and number not in range(wanted.slow_runs):
@@ -147,8 +147,7 @@ def first(count: int, wanted: argparse.Namespace, results: Results) -> None:
                     os.chdir(PROJECT)
                     rooms.down()
             check("first", name, run)
-            figure = results.figure(count, "first", 0, name) if number else None
-            figure = figure or results.begin(count, "first", 0, name)
+            figure = results.begin(count, "first", 0, name, wanted.add or number > 0)
             figure.add(run)
             say(f"{count} droplets, first, {name}: {run.seconds:.1f} s, {run.changes} changes")
             results.put(figure)
@@ -163,6 +162,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument(
         "--slow-runs", type=int, help="so many of Ansible and Mitogen, none that is not counted, no wire"
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="more runs of what was measured, not in their place"
     )
     parser.add_argument("--warm", type=int, default=1, help="runs before them that are not counted")
     parser.add_argument("--lab", help="the lab's name, in place of benchN")
