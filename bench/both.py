@@ -137,8 +137,9 @@ def went(connector: str, counts: Mapping[str, int]) -> bool:
 
 def lines(printed: str) -> list[str]:
     """The lines, without colours and what is another in each run; sorted, as droplets work at once."""
-    text = compare.alike(re.sub(r"\x1b\[[0-9;]*m", "", printed))
-    return sorted(line.rstrip() for line in text.splitlines() if line.strip())
+    text = re.sub(r"\x1b\[[0-9;]*m", "", printed)
+    ordered = sorted(line.rstrip() for line in compare.alike(text).splitlines() if line.strip())
+    return compare.alike("\n".join(ordered)).splitlines()
 
 
 def differences(plain: Ran, fast: Ran) -> list[str]:
