@@ -39,7 +39,7 @@ operation by operation.
 {notes}"""
 NOTES = """- `names` and `members` have nothing to change here: they are for an edge and for MongoDB's set.
   `rollback` always changes something. `patch` has installed the pending updates once before, and reboots one
-  droplet in each way.
+  droplet in each way; how often that was connected to until it went down is not compared.
 """
 
 

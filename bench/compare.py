@@ -15,8 +15,6 @@ OWN = {
     "a release's name, which has its time": (r"\b\d{8}-\d{6}-[0-9a-f]{8}\b", "RELEASE"),
     "the random name of an undo": (r"(?<= arm )[0-9a-f]{12}\b|(?<=call confirm\()[0-9a-f]{12}\b", "UNDO"),
     "how long a reboot took": (r"(?<= is back after )\d+\.\d(?= s)", "SECONDS"),
-    # Until it goes down it is connected to every 0.2 s; of printed lines, which are sorted.
-    "how often a droplet that reboots was connected to": (r"(?m)^(.*\] Connected)(\n\1)+$", r"\1"),
 }
 
 

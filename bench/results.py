@@ -21,7 +21,7 @@ class Figure:
 
     `row`: "dry", "nothing" (to change), "template" (one changed), "first" (from nothing). `delay`: ms added
     to the round trip. `wire`, per droplet: turns (round trips), out, in (bytes). `load`: the machine's before
-    the first run, of one minute.
+    the first run, of one minute. `date`: of the last run.
     """
 
     droplets: int
@@ -73,13 +73,18 @@ class Results:
 
     def begin(self, droplets: int, row: str, delay: int, way: str, add: bool = False) -> Figure:
         """A figure in the place of the one that was measured before, of which only the counts of the wire
-        stay; with `add` that one, for more runs.
+        stay; with `add` that one, for more runs. Ends the benchmark where that is of another machine.
         """
         before = self.figure(droplets, row, delay, way)
-        if before and add:
-            return before
-        figure = Figure(droplets, row, delay, way, wire=before.wire if before else {})
-        figure.load, figure.machine = os.getloadavg()[0], machine()
+        if add and before and before.seconds:
+            if before.machine != machine():
+                raise SystemExit(
+                    f"{self.path}: --add is for runs on the same machine, which was {before.machine}"
+                )
+            figure = before
+        else:
+            figure = Figure(droplets, row, delay, way, wire=before.wire if before else {})
+            figure.load, figure.machine = os.getloadavg()[0], machine()
         figure.date = datetime.now(UTC).date().isoformat()
         return figure
 

@@ -37,6 +37,11 @@ ROWS = ("plan", "dry", "nothing", "template", "reload", "first", "wire")
 SLOW = ("ansible", "mitogen")
 
 
+def spared(way: str, wanted: argparse.Namespace) -> bool:
+    """Whether the way is run less often than the others, as each of its runs takes minutes."""
+    return bool(wanted.slow_runs) and way in SLOW
+
+
 def check(row: str, way: str, run: Run) -> None:
     """Ends the benchmark where a run has not done what its row is about."""
     if run.changes is None:
@@ -65,7 +70,7 @@ def measure(row: str, delay: int, wanted: argparse.Namespace, ways: dict[str, Wa
     figures = {name: results.begin(rooms.count, row, delay, name, wanted.add) for name in taken}
     for number in range(-wanted.warm, wanted.runs):
         for name, way in taken.items():
-            if wanted.slow_runs and name in SLOW and number not in range(wanted.slow_runs):
+            if spared(name, wanted) and number not in range(wanted.slow_runs):
                 continue
             run = once(row, way, rooms, delay)
             changes = "" if run.changes is None else f", {run.changes} changes"
@@ -121,8 +126,9 @@ def provisioned(count: int, wanted: argparse.Namespace, results: Results) -> Non
             ways["smallfleet"].run(0)  # what it has learned of a new droplet is not what it asks an old one
             for row in wanted.rows:
                 if row == "wire":
-                    for name in (name for name in wanted.ways if not (wanted.slow_runs and name in SLOW)):
-                        wire(name, ways[name], rooms, results)
+                    for name in wanted.ways:
+                        if not spared(name, wanted):
+                            wire(name, ways[name], rooms, results)
                 elif row != "first":
                     for delay in wanted.delays:
                         measure(row, delay, wanted, ways, results)
@@ -138,6 +144,7 @@ def first(count: int, wanted: argparse.Namespace, results: Results) -> None:
         for name in wanted.ways:
             if "first" not in WAYS[name].rows:
                 continue
+            figure = results.begin(count, "first", 0, name, wanted.add or number > 0)
             with tempfile.TemporaryDirectory(prefix="bench-") as directory:
                 rooms = Rooms(Path(directory), count, f"bench{count}-{name}")
                 try:
@@ -147,7 +154,6 @@ def first(count: int, wanted: argparse.Namespace, results: Results) -> None:
                     os.chdir(PROJECT)
                     rooms.down()
             check("first", name, run)
-            figure = results.begin(count, "first", 0, name, wanted.add or number > 0)
             figure.add(run)
             say(f"{count} droplets, first, {name}: {run.seconds:.1f} s, {run.changes} changes")
             results.put(figure)
@@ -161,7 +167,7 @@ def main() -> None:
     parser.add_argument("--delays", type=int, nargs="+", default=[0], help="ms added to the round trip")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument(
-        "--slow-runs", type=int, help="so many of Ansible and Mitogen, none that is not counted, no wire"
+        "--slow-runs", type=int, help="so many of Ansible and Mitogen, none not counted and no wire"
     )
     parser.add_argument(
         "--add", action="store_true", help="more runs of what was measured, not in their place"

@@ -13,7 +13,7 @@ from bench import both, both_page, compare, page, picture
 from bench.differences import differences, unexplained
 from bench.results import Results
 from bench.rooms import PROJECT, Rooms, apps_of, role_like
-from bench.ways import changes_in_recap, changes_in_table
+from bench.ways import Run, changes_in_recap, changes_in_table
 from smallfleet.inventory import load_inventory
 
 
@@ -183,3 +183,22 @@ def test_the_page_says_what_was_reached_and_keeps_what_is_written_by_hand(tmp_pa
 def test_the_picture_has_a_bar_for_each_way(tmp_path: Path) -> None:
     drawn = ElementTree.fromstring(picture.draw(figures(tmp_path / "speed.json")))
     assert len(drawn.findall("{http://www.w3.org/2000/svg}rect")) == 6  # the background too
+
+
+def test_runs_are_added_to_a_figure_of_the_same_machine_alone(tmp_path: Path) -> None:
+    results = Results(tmp_path / "speed.json")
+    for seconds, add in ((1.0, True), (3.0, True)):
+        figure = results.begin(8, "first", 0, "ansible", add)
+        figure.add(Run(seconds, 0.1, 7))
+        results.put(figure)
+    assert Results(results.path).begin(8, "first", 0, "ansible", add=True).seconds == [1.0, 3.0]
+    assert Results(results.path).begin(8, "first", 0, "ansible").seconds == []
+    figure.machine = "another"
+    with pytest.raises(SystemExit, match="which was another"):
+        results.begin(8, "first", 0, "ansible", add=True)
+
+
+def test_only_of_a_droplet_that_reboots_connections_are_not_counted() -> None:
+    one = "    [podcast] Connected\n    [mongo] Connected\n    [podcast] is back after 4.1 s\n"
+    assert both.lines(one) == both.lines("    [podcast] Connected\n" + one.replace("4.1", "4.0"))
+    assert both.lines(one) != both.lines("    [mongo] Connected\n" + one)
