@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 # What the deploys install of Debian's. Where a test is not about that, its droplets have it already.
 INSTALLED = "nginx openssl certbot unattended-upgrades needrestart tzdata"
+# Seconds until a command is taken for hung. Far more than any takes beside other tests on a busy machine.
+HUNG = 2700.0
 SITES = {"podcast", "courses", "bytes", "api", "search", "video", "media"}
 
 
@@ -50,6 +53,19 @@ globals().update(fleet.groups())
 """
 
 
+def finished(
+    command: list[str], what: str, seconds: float = HUNG, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with no input. One that hangs ends the test and shows how far it came."""
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, **options
+        )
+    except subprocess.TimeoutExpired as hung:
+        said = [(part or b"").decode(errors="replace")[-6000:] for part in (hung.stdout, hung.stderr)]
+        pytest.fail(f"{what} has not ended within {seconds:.0f} s\n{said[0]}\n{said[1]}", pytrace=False)
+
+
 class Workplace:
     """A copy of the owner's rooms in which a test may edit, and a lab that its commands run against."""
 
@@ -73,17 +89,10 @@ class Workplace:
         own = {"SMALLFLEET_LAB": self.lab, "SMALLFLEET_LAB_PACKAGES": self.packages}
         return {**os.environ, **own, "PYINFRA_PROGRESS": "off"}
 
-    def run(self, *words: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, check: bool = True, timeout: float = HUNG) -> subprocess.CompletedProcess[str]:
         """Run a command of the venv in this workplace; a failure shows its output."""
-        done = subprocess.run(
-            [str(BIN / words[0]), *words[1:]],
-            cwd=self.directory,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        command = [str(BIN / words[0]), *words[1:]]
+        done = finished(command, " ".join(words), timeout, cwd=self.directory, env=self.environment())
         if check and done.returncode:
             pytest.fail(
                 f"{' '.join(words)} ended {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-12000:]}",
@@ -102,13 +111,7 @@ class Workplace:
     def ssh(self, droplet: str, command: str, check: bool = True) -> str:
         """What `command` prints as root on the droplet; with `check` it has to end with 0."""
         # As `fleet lab ssh` does, without starting Python for each of some hundred calls.
-        done = subprocess.run(
-            ssh_command(Lab.load(self.lab), droplet, [command]),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
+        done = finished(ssh_command(Lab.load(self.lab), droplet, [command]), f"{droplet}: {command}")
         if check and done.returncode:
             pytest.fail(
                 f"{droplet}: {command} ended {done.returncode}\n{done.stdout}{done.stderr}", pytrace=False
@@ -156,7 +159,7 @@ def workplace(directory: Path, packages: str = "") -> Iterator[Workplace]:
     """A workplace with a lab of its own, which is gone afterwards. `packages`: see Workplace."""
     lab = f"test{os.getpid()}-{uuid.uuid4().hex[:4]}"
     place = Workplace(directory, lab, packages)
-    place.run("fleet", "lab", "up", "--name", lab, timeout=1200)
+    place.run("fleet", "lab", "up", "--name", lab)
     try:
         yield place
     finally:

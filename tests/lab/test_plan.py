@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-from tests.lab.conftest import BIN, PROJECT, Workplace, eventually, workplace
+from tests.lab.conftest import BIN, HUNG, PROJECT, Workplace, eventually, workplace
 from tests.lab.edits import FLEET, INVENTORY, ROUNDS, Edit, done, make, predicted, role, secret, table
 
 SITE = "deploys/site.py"
@@ -296,7 +296,7 @@ def run_workflow(place: Workplace, workflow: str, api: str, home: Path, **values
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=600,
+                timeout=HUNG,
             )
             statuses[step["run"]] = ran.returncode
             assert ran.returncode == 0, (step["run"], ran.stdout[-3000:], ran.stderr[-3000:])
