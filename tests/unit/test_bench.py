@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bench import both, both_page, compare, page, picture
-from bench.differences import differences, unexplained
+from bench.differences import differences, touched, unexplained
 from bench.results import Results
 from bench.rooms import PROJECT, Rooms, apps_of, role_like
 from bench.ways import Run, changes_in_recap, changes_in_table
@@ -81,6 +81,17 @@ def test_what_differs_needs_a_reason() -> None:
         "mongo: files: /etc/mongod.conf: a root root 644 | b root root 644",
         "mongo: files: /etc/smallfleet/apps/podcast.env: a root root 400 | b root root 404",
     ]
+
+
+def test_of_a_droplet_that_is_done_ansible_may_ask_for_a_package_that_is_there_and_no_more() -> None:
+    asked = "packages asked for"
+    before = {"mongo": {asked: {}, "files": {"/var/lib/smallfleet/runs/1": "a root root 600"}}}
+    after = {"mongo": {asked: {"openssl": "by hand", "nginx": "by hand"}, "files": {}}}
+    assert touched(differences(before, after)) == [
+        "mongo: packages asked for: nginx: None | by hand",
+        "mongo: files: /var/lib/smallfleet/runs/1: a root root 600 | None",
+    ]
+    assert len(touched(differences(after, before))) == 3
 
 
 def steps(result: str = "changed", *commands: str, said: tuple[str, ...] = ()) -> compare.Steps:
