@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-from tests.lab.conftest import BIN, HUNG, PROJECT, Workplace, eventually, workplace
+from tests.lab.conftest import BIN, PROJECT, Workplace, eventually, finished, workplace
 from tests.lab.edits import FLEET, INVENTORY, ROUNDS, Edit, done, make, predicted, role, secret, table
 
 SITE = "deploys/site.py"
@@ -285,19 +285,9 @@ def run_workflow(place: Workplace, workflow: str, api: str, home: Path, **values
                 "CHANGES": "true" if "changes=true" in output.read_text() else "false",
             }
             assert set(step.get("env", {})) <= set(given)
-            ran = subprocess.run(
-                ["bash", "-e", "-c", step["run"]],
-                cwd=place.directory,
-                env={
-                    **environment,
-                    "INVENTORY": INVENTORY,
-                    **{key: given[key] for key in step.get("env", {})},
-                },
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=HUNG,
-            )
+            own = {"INVENTORY": INVENTORY, **{key: given[key] for key in step.get("env", {})}}
+            command = ["bash", "-e", "-c", step["run"]]
+            ran = finished(command, step["run"], cwd=place.directory, env={**environment, **own})
             statuses[step["run"]] = ran.returncode
             assert ran.returncode == 0, (step["run"], ran.stdout[-3000:], ran.stderr[-3000:])
     return statuses
