@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,8 @@ BIN = Path(sys.executable).parent
 INSTALLED = "nginx openssl certbot unattended-upgrades needrestart tzdata"
 # Seconds until a command is taken for hung. Far more than any takes beside other tests on a busy machine.
 HUNG = 2700.0
+# Seconds until what a test waits for is taken not to come. On a busy machine a boot may take minutes.
+PATIENCE = 600.0
 SITES = {"podcast", "courses", "bytes", "api", "search", "video", "media"}
 
 
@@ -66,6 +69,18 @@ def finished(
         pytest.fail(f"{what} has not ended within {seconds:.0f} s\n{said[0]}\n{said[1]}", pytrace=False)
 
 
+def what_failed(said: str) -> str:
+    """Of pyinfra's output each error, with what its droplet said before: it may be far from the end."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in said.splitlines()]
+    found = []
+    for at, line in enumerate(lines):
+        if "Error" in line or "error" in line:
+            droplet = re.match(r"\s*\[[\w-]+\]", line)
+            before = [one for one in lines[max(0, at - 200) : at] if droplet and one.startswith(droplet[0])]
+            found += [*before[-12:], line]
+    return "\n".join(["What failed:", *dict.fromkeys(found)][:60])
+
+
 class Workplace:
     """A copy of the owner's rooms in which a test may edit, and a lab that its commands run against."""
 
@@ -94,10 +109,8 @@ class Workplace:
         command = [str(BIN / words[0]), *words[1:]]
         done = finished(command, " ".join(words), timeout, cwd=self.directory, env=self.environment())
         if check and done.returncode:
-            pytest.fail(
-                f"{' '.join(words)} ended {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-12000:]}",
-                pytrace=False,
-            )
+            said = f"{done.stdout[-6000:]}\n{done.stderr[-12000:]}\n{what_failed(done.stderr)}"
+            pytest.fail(f"{' '.join(words)} ended {done.returncode}\n{said}", pytrace=False)
         return done
 
     def deploy(self, inventory: str, deploy: str, *words: str) -> dict[str, list[str]]:
@@ -136,12 +149,12 @@ def all_answer(place: Workplace, inventory: str) -> bool:
     return {answer["role"] for answer in place.sites(inventory) if answer["status"] == 200} == SITES
 
 
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Wait until `condition()` holds; fails with `what` after `seconds`."""
-    end = time.monotonic() + seconds
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait until `condition()` holds; fails with `what` after PATIENCE."""
+    end = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > end:
-            pytest.fail(f"not within {seconds:.0f} s: {what}", pytrace=False)
+            pytest.fail(f"not within {PATIENCE:.0f} s: {what}", pytrace=False)
         time.sleep(0.2)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from smallfleet.lab.descriptor import Lab
-from tests.lab.conftest import BIN, Workplace
+from tests.lab.conftest import BIN, PATIENCE, Workplace
 
 
 class Started:
@@ -39,27 +39,27 @@ class Started:
         for line in self.process.stdout:
             self.said += line
 
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition; the command must not end before."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE
         while not condition():
             if self.process.poll() is not None and not condition():
                 pytest.fail(f"ended before {what}:\n{self.said[-6000:]}", pytrace=False)
             if time.monotonic() > end:
                 self.kill()
-                pytest.fail(f"not within {seconds:.0f} s: {what}:\n{self.said[-6000:]}", pytrace=False)
+                pytest.fail(f"not within {PATIENCE:.0f} s: {what}:\n{self.said[-6000:]}", pytrace=False)
             time.sleep(0.02)
 
-    def says(self, text: str, seconds: float = 120) -> None:
-        self.until(lambda: text in self.said, f"it says {text!r}", seconds)
+    def says(self, text: str) -> None:
+        self.until(lambda: text in self.said, f"it says {text!r}")
 
     def kill(self) -> None:
         """End it as a power cut would: nothing is cleaned up."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def ends(self, seconds: float = 180) -> int:
-        status = self.process.wait(seconds)
+    def ends(self) -> int:
+        status = self.process.wait(PATIENCE)
         self._reader.join(10)
         return status
 

@@ -136,6 +136,5 @@ def test_all_sites_come_back_when_every_droplet_reboots_at_once(fleet: Workplace
                 not in ("", boots[droplet])
             ),
             f"{droplet} has booted anew",
-            120,
         )
-    eventually(lambda: all_answer(fleet, INVENTORY), "all seven sites answer after the reboot", 120)
+    eventually(lambda: all_answer(fleet, INVENTORY), "all seven sites answer after the reboot")

@@ -14,12 +14,12 @@ from smallfleet.cloud.client import Client
 from smallfleet.lab.descriptor import Lab
 from smallfleet.lab.visitor import ssh_command
 from smallfleet.secrets import Secret
-from tests.lab.conftest import BIN, Workplace, eventually, workplace
+from tests.lab.conftest import BIN, PATIENCE, Workplace, eventually, workplace
 from tests.lab.faults import Cost, outage, record, timed, told
 from tests.lab.visitors import Crowd, Site, Visit
 
 DOORS = "deploys/doors.py"
-SECONDS = 10  # the 60 of production
+SECONDS = 15  # the 60 of production
 SSH, NFTABLES = "templates/ssh/smallfleet.conf.j2", "templates/nftables/nftables.conf.j2"
 UNDONE = "the droplet has undone this change by itself"
 AT_ONCE = "01-smallfleet.conf: undone"  # where the change itself failed
@@ -91,7 +91,7 @@ class Bare:
             Visit(site, "new", "/files/one.txt", rate=5, fresh=True, shows="one"),
         ]
         lab = Lab.load(self.place.lab)
-        return Crowd(lab.ca, visits, most=20_000, seconds=600, namespace=lab.namespace)
+        return Crowd(lab.ca, visits, most=60_000, seconds=1800, namespace=lab.namespace)
 
     def undone(self, fault: str, cause: str, deploy: str = DOORS, at_once: bool = False) -> str:
         """Run a change that locks out: an error at its end, and all is as it was; what the owner is told.
@@ -248,7 +248,7 @@ def test_an_undo_that_fails_is_not_reported_as_one_that_was_made(bare: Bare) -> 
     failed = bare.results()[-1]
     assert failed["state"] == "failed"
     bare.ssh("umount /etc/sudoers.d")
-    eventually(lambda: bare.results()[-1]["state"] == "undone", "the undo is made after all", 60)
+    eventually(lambda: bare.results()[-1]["state"] == "undone", "the undo is made after all")
     assert bare.doors() == before
     cause = "/etc/sudoers.d made read-only; writable again after the run"
     back = bare.results()[-1]["time"] - failed["armed"]
@@ -270,13 +270,13 @@ def test_a_reboot_before_the_confirmation_brings_the_old_state_back(bare: Bare) 
         stack.enter_context(bare.edited(SSH, "X11Forwarding no\n", "X11Forwarding no\nAllowUsers nobody\n"))
         watcher = stack.enter_context(running(ssh_command(lab, "bare", [watch])))
         run = stack.enter_context(running([BIN / "pyinfra", bare.inventory, DOORS, "-y"], bare.place))
-        assert watcher.wait(timeout=120) == 0
+        assert watcher.wait(timeout=PATIENCE) == 0
         crowd = stack.enter_context(bare.crowd())
         crowd.wait_for(20)
         began = time.monotonic()
         droplet = client.get("droplets")["droplets"][0]["id"]
         client.post(f"droplets/{droplet}/actions", {"type": "power_cycle"})
-        said, _ = run.communicate(timeout=180)
+        said, _ = run.communicate(timeout=PATIENCE)
         seconds = time.monotonic() - began
         crowd.wait_for(len(crowd.answers) + 20)
     assert run.returncode != 0 and UNDONE in said and "the droplet was rebooted" in said, said
@@ -286,7 +286,7 @@ def test_a_reboot_before_the_confirmation_brings_the_old_state_back(bare: Bare) 
     away = outage(crowd)
     cause = "AllowUsers nobody; power cut before the confirmation"
     bare.record("A reboot in the middle of the confirmation", cause, crowd, told(said, UNDONE), seconds, away)
-    assert (away or 0) < 120, crowd.table()  # the boot itself
+    assert (away or 0) < 300, crowd.table()  # the boot itself
 
 
 def test_what_a_run_that_was_cut_off_left_is_undone_by_the_next(bare: Bare) -> None:

@@ -67,7 +67,7 @@ class Bare:
         )
 
     def wait(self, id: int) -> None:
-        eventually(lambda: self.ssh(id, "true", check=False).returncode == 0, f"m{id} answers on SSH", 30)
+        eventually(lambda: self.ssh(id, "true", check=False).returncode == 0, f"m{id} answers on SSH")
 
     def boot_id(self, id: int) -> str:
         self.wait(id)

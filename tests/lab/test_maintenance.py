@@ -122,7 +122,7 @@ def test_one_site_of_a_droplet_can_be_meant(place: Workplace, visitor: Visitor) 
 def test_it_ends_by_itself_also_after_a_reboot(place: Workplace, visitor: Visitor) -> None:
     place.ssh(DROPLET, "smallfleet-maintenance on api --for 3s")
     assert visitor.get("api", "/v1/courses")[0] == 503
-    eventually(lambda: visitor.get("api", "/v1/courses")[0] == 200, "the maintenance is over", 30)
+    eventually(lambda: visitor.get("api", "/v1/courses")[0] == 200, "the maintenance is over")
 
     boot = place.ssh(DROPLET, "cat /proc/sys/kernel/random/boot_id")
     place.ssh(
@@ -132,12 +132,12 @@ def test_it_ends_by_itself_also_after_a_reboot(place: Workplace, visitor: Visito
     def back() -> bool:
         return place.ssh(DROPLET, "cat /proc/sys/kernel/random/boot_id", check=False) not in ("", boot)
 
-    eventually(back, "the droplet has booted anew", 60)
+    eventually(back, "the droplet has booted anew")
     assert in_maintenance(place).keys() == {"podcast"}
     # The page that was cached before the reboot is there after it, and before anything else works.
     assert visitor.get("podcast", "/feed.rss")[0] == 200
     place.ssh(DROPLET, "smallfleet-maintenance on podcast --for 2s")
-    eventually(lambda: in_maintenance(place) == {}, "the maintenance is over", 30)
+    eventually(lambda: in_maintenance(place) == {}, "the maintenance is over")
     assert "ends by itself" in place.ssh(DROPLET, "journalctl -b -u smallfleet-maintenance -o cat")
 
 

@@ -76,13 +76,13 @@ def visits(sites: list[dict]) -> list[Visit]:
         domain = answer["url"].removeprefix("https://").rstrip("/")
         site = Site(answer["role"], domain, answer["address"])
         found += [
-            Visit(site, "page", "/", rate=9, visitors=2, timeout=20),
-            Visit(site, "health", "/health", rate=5, timeout=20, shows="ok"),
-            Visit(site, "new", "/", rate=4, visitors=2, fresh=True, timeout=20),
+            Visit(site, "page", "/", rate=9, visitors=2, timeout=60),
+            Visit(site, "health", "/health", rate=5, timeout=60, shows="ok"),
+            Visit(site, "new", "/", rate=4, visitors=2, fresh=True, timeout=60),
         ]
         path = {"podcast": "/episodes/patch-day", "api": "/v1/courses/mongodb"}.get(site.name)
         if path:
-            post = {"method": "POST", "body": BODY, "status": 201, "timeout": 20.0}
+            post = {"method": "POST", "body": BODY, "status": 201, "timeout": 60.0}
             found.append(Visit(site, "post", path, rate=6, visitors=2, **post))
         if site.name == "media":
             rate = 60_000  # bytes a second: about 100 s
@@ -104,7 +104,7 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
     sites = single.sites(INVENTORY)
     assert {answer["role"]: answer["status"] for answer in sites} == dict.fromkeys(APPS, 200)
     before = {app: single.ssh("single", f"readlink /srv/{app}/current") for app in APPS}
-    with Crowd(Lab.load(single.lab).ca, visits(sites), most=150_000, seconds=1200) as crowd:
+    with Crowd(Lab.load(single.lab).ca, visits(sites), most=150_000, seconds=3600) as crowd:
         crowd.wait_for(500)
         push_new_versions(single, tmp_path)
         edit_role(single, "uwsgi", lambda role: role.update(threads=5, harakiri=25))
@@ -113,7 +113,7 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
         single.deploy(INVENTORY, "deploys/uwsgi.py")
         single.deploy(INVENTORY, "deploys/webapp.py")
         ended = crowd.now()
-        crowd.wait_for(REQUESTS, 400)
+        crowd.wait_for(REQUESTS)
     table = crowd.table()
     print(f"\nredeployed from {began:.0f} s to {ended:.0f} s\n{table}")
     fault = "A redeploy of all seven apps"
@@ -148,4 +148,4 @@ def test_a_redeploy_of_every_app_loses_no_request(single: Workplace, tmp_path: P
     assert json.loads(single.ssh("single", "smallfleet-release status api"))["changed"] == []
     # Less than 2 s on a quiet machine, which docs/faults.md shows. A busy one is slow at everything: what
     # must not be is that somebody waited for what did not come.
-    assert crowd.slowest() < 15, table
+    assert crowd.slowest() < 60, table

@@ -45,7 +45,7 @@ def crowd(place: Workplace) -> Crowd:
         Visit(site, "read JSON", path, rate=5, visitors=2),
         Visit(site, "write", path, rate=6, visitors=2, method="POST", body=note, status=201),
     ]
-    return Crowd(Lab.load(place.lab).ca, visits, most=50_000, seconds=900)
+    return Crowd(Lab.load(place.lab).ca, visits, most=100_000, seconds=3600)
 
 
 def state_of(place: Workplace, member: str) -> dict[str, Any]:
@@ -161,10 +161,10 @@ def test_a_primary_that_is_killed_is_replaced(place: Workplace, capsys: pytest.C
         visitors.wait_for(len(visitors.answers) + 200)
     report(visitors, f"a primary is killed, at {killed:.1f} s", capsys)
     # Three seconds of silence, and an election; the app itself waits five for a primary.
-    assert visitors.gap("api") < 20
-    assert all(killed - 1 <= one.at <= killed + 20 for one in visitors.failed)
+    assert visitors.gap("api") < 60
+    assert all(killed - 1 <= one.at <= killed + 60 for one in visitors.failed)
     assert {one.status for one in visitors.failed} <= {500, 502, 503}
-    eventually(lambda: whole(place, MEMBERS), "the one that was killed is back", 120)
+    eventually(lambda: whole(place, MEMBERS), "the one that was killed is back")
     assert_none_lost(place, visitors)
 
 
@@ -182,7 +182,7 @@ def test_three_become_one_that_was_not_the_primary(
     assert refused.returncode == 1 and "has no primary" in refused.stdout + refused.stderr
     for name in ("mongo2", "mongo3"):
         place.ssh(name, "systemctl start mongod")
-    eventually(lambda: state_of(place, "mongo2").get("problems") == [], "all are back", 120)
+    eventually(lambda: state_of(place, "mongo2").get("problems") == [], "all are back")
     if primary(place) == "mongo":
         place.ssh("mongo", in_set("yield"))
 

@@ -201,11 +201,11 @@ def test_a_second_run_says_whose_turn_it_is(place: Workplace) -> None:
 
 
 def test_a_broken_lock_stops_its_run_before_the_next_step(place: Workplace) -> None:
-    run = tiny(place, "five", "--data", "wait=60")
+    run = tiny(place, "five", "--data", "wait=600")
     run.says("Starting operation: Wait")
     with timed() as seconds:
         said = place.run("fleet", "lock", "break", SMALL, "--force").stderr
-        assert "is alive" in said and "wait=60" in said
+        assert "is alive" in said and "wait=600" in said
         assert run.ends() == 1
     note("A lock that is broken", "fleet lock break --force", run, seconds(), "broke the lock")
     assert "broke the lock" in run.said and "Traceback" not in run.said, run.said
@@ -222,7 +222,7 @@ def test_a_killed_run_blocks_nobody_and_is_remembered(place: Workplace) -> None:
     began = time.monotonic()
     following = tiny(place, "seven")
     assert following.ends() == 0, following.said
-    assert time.monotonic() - began < 300, "it has waited for the dead one"
+    assert time.monotonic() - began < 500, "it has waited for the dead one"
     assert "was cut off" in following.said
     note("A dead run's lock", "kill -9 of a run", following, time.monotonic() - began, "was cut off")
     newest, killed = json.loads(place.run("fleet", "history", SMALL, "--json", "-n", "2").stdout)
@@ -241,7 +241,7 @@ def test_a_run_whose_machine_fell_silent_loses_its_turn(place: Workplace) -> Non
             locks = json.loads(place.run("fleet", "lock", "status", SMALL, "--json").stdout)
             return not any(lock["alive"] for lock in locks)
 
-        eventually(dead, "the silent run's locks are dead", 90)
+        eventually(dead, "the silent run's locks are dead")
         place.deploy(SMALL, DEPLOY, "--data", "value=awake")
         run.process.send_signal(signal.SIGCONT)
         assert run.ends() == 1, run.said

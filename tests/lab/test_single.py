@@ -261,6 +261,6 @@ def test_all_come_back_after_a_reboot(single: Single) -> None:
     before = single.place.ssh("single", boot)
     single.place.ssh("single", "systemctl --no-block reboot", check=False)
     eventually(
-        lambda: single.place.ssh("single", boot, check=False) not in ("", before), "it has booted anew", 120
+        lambda: single.place.ssh("single", boot, check=False) not in ("", before), "it has booted anew"
     )
-    eventually(lambda: all_answer(single.place, INVENTORY), "all seven sites answer after the reboot", 120)
+    eventually(lambda: all_answer(single.place, INVENTORY), "all seven sites answer after the reboot")

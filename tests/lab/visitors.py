@@ -55,7 +55,7 @@ class Visit:
     shows: str = ""  # what a good answer has in it
     fresh: bool = False  # a connection of its own for each request, else one is kept alive
     bytes_per_second: int | None = None  # a slow reader of something long; its time is not judged
-    timeout: float = 30.0  # seconds of silence
+    timeout: float = 60.0  # seconds of silence
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Crowd:
     ca: str  # the PEM bundle that sites' certificates verify against
     visits: Sequence[Visit]
     most: int = 100_000
-    seconds: float = 900.0
+    seconds: float = 1800.0
     namespace: str | None = None  # the network namespace that they come from; None for this machine's own
     answers: list[Answer] = field(default_factory=list)
 
@@ -131,13 +131,13 @@ class Crowd:
         """Let every visitor finish what it is at; a slow reader reads the rest at once."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=60)
+            thread.join(timeout=90)
 
     def now(self) -> float:
         """Seconds since the crowd began, as in `Answer.at`."""
         return time.monotonic() - self._began
 
-    def wait_for(self, count: int, seconds: float = 300.0) -> None:
+    def wait_for(self, count: int, seconds: float = 600.0) -> None:
         """Wait until `count` answers are in; AssertionError if that takes longer than `seconds`."""
         end = time.monotonic() + seconds
         while len(self.answers) < count:
