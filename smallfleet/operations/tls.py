@@ -46,16 +46,21 @@ if ! whole; then
         mv -T "{kept}/$part" "$aside/$part"
     done
 fi
-if ! {certbot} >"$output" 2>&1; then
+ask() {{ {certbot} >"$output" 2>&1; }}
+again() {{
     # The server has forgotten our account (certbot 2.1 hides that behind an AttributeError): make a new one.
     if grep -Eq "accountDoesNotExist|can't set attribute|has no setter" "$output"; then
         rm -rf {account}
-        {certbot} >"$output" 2>&1 || {{ tail -n 20 "$output" >&2; exit 1; }}
+        ask
+    # It could not reach us, or our name: once more. Let's Encrypt minds the fifth failure in an hour.
+    elif grep -Eq "^ *Type: +(connection|dns)$" "$output"; then
+        sleep 5
+        ask
     else
-        tail -n 20 "$output" >&2
-        exit 1
+        false
     fi
-fi
+}}
+ask || again || {{ tail -n 20 "$output" >&2; exit 1; }}
 RENEWED_LINEAGE={kept}/live/{lineage} {hook}
 """
 
@@ -90,7 +95,8 @@ def certificate(
     """Have a valid certificate of this server for exactly these domains, and NGINX use it. `lineage` is
     certbot's name for it; the first domain is the vhost's.
 
-    certbot's timer renews it. Where a domain does not resolve that is said, else certbot's last lines.
+    certbot's timer renews it. A server that could not reach the droplet is asked once more. Where a domain
+    does not resolve that is said, else certbot's last lines.
     """
     directory = f"{LIVE}/{lineage}"
     there = host.get_fact(Certificates).get(lineage)

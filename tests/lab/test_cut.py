@@ -13,7 +13,7 @@ import pytest
 import urllib3
 import yaml
 
-from tests.lab.conftest import Workplace, eventually, workplace
+from tests.lab.conftest import INSTALLED, Workplace, eventually, workplace
 from tests.lab.faults import Cost, record
 from tests.lab.started import Started, silence
 
@@ -69,7 +69,7 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    with workplace(tmp_path_factory.mktemp("cut")) as place:
+    with workplace(tmp_path_factory.mktemp("cut"), INSTALLED) as place:
         place.write_inventory("cut", {"web1": ["podcast", "mongodb"]})
         place.deploy(CUT, SITE)
         yield place

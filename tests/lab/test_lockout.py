@@ -14,7 +14,7 @@ from smallfleet.cloud.client import Client
 from smallfleet.lab.descriptor import Lab
 from smallfleet.lab.visitor import ssh_command
 from smallfleet.secrets import Secret
-from tests.lab.conftest import BIN, PATIENCE, Workplace, eventually, workplace
+from tests.lab.conftest import BIN, INSTALLED, PATIENCE, Workplace, eventually, workplace
 from tests.lab.faults import Cost, outage, record, timed, told
 from tests.lab.visitors import Crowd, Site, Visit
 
@@ -143,7 +143,7 @@ def running(words: list, place: Workplace | None = None) -> Iterator[subprocess.
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
-    with workplace(tmp_path_factory.mktemp("lockout")) as place:
+    with workplace(tmp_path_factory.mktemp("lockout"), INSTALLED) as place:
         bare = Bare(place)
         base = bare.read("roles/base.yml")
         assert "undo_seconds: 60" in base

@@ -65,7 +65,7 @@ class Site:
             Visit(site, "new", "/health", rate=5, fresh=True, shows="ok"),
             Visit(site, "file", "/static/site.css", rate=5, fresh=True),
         ]
-        return Crowd(Lab.load(self.place.lab).ca, visits, most=20_000, seconds=600)
+        return Crowd(Lab.load(self.place.lab).ca, visits, most=60_000, seconds=1800)
 
     def refused(self, fault: str, deploy: str, *edits: tuple[str, str, str], words: list[str]) -> Crowd:
         """Run a deploy with bad files: it fails, says these words, and leaves everything as it was.
@@ -77,7 +77,7 @@ class Site:
             crowd.wait_for(30)
             with timed() as seconds:
                 done = self.place.run("pyinfra", self.inventory, f"deploys/{deploy}.py", "-y", check=False)
-            eventually(self.answers, "the site answers", 30)
+            eventually(self.answers, "the site answers")
             crowd.wait_for(len(crowd.answers) + 30)
         said = done.stdout + done.stderr
         assert done.returncode != 0, said
@@ -104,7 +104,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with workplace(tmp_path_factory.mktemp("safety"), INSTALLED) as place:
         site = Site(place)
         place.deploy(site.inventory, "deploys/site.py")
-        eventually(site.answers, "the site answers", 60)
+        eventually(site.answers, "the site answers")
         site.address = place.ssh("web1", "ip -4 -o address show dev eth0").split()[3].split("/")[0]
         yield site
 
@@ -166,7 +166,7 @@ def test_what_a_rehearsal_cannot_show_is_undone(site: Site) -> None:
     edit = (SITE, UWSGI, "127.0.0.1:9")
     crowd = site.refused("NGINX: a wrong upstream by TCP", "nginx", edit, words=words)
     # From the reload to the undo, visitors meet it; and a reload may end a kept connection that is just used.
-    assert (outage(crowd) or 0) < 60, crowd.table()
+    assert (outage(crowd) or 0) < 150, crowd.table()
     assert {answer.status for answer in crowd.failed if answer.kind != "page"} <= {502}, crowd.table()
     assert {answer.status for answer in crowd.failed} <= {502, None}, crowd.table()
     assert "file" not in {answer.kind for answer in crowd.failed}, crowd.table()
@@ -213,6 +213,37 @@ def test_a_certificate_whose_renewal_is_lost_is_kept_until_there_is_a_new_one(si
     assert site.place.deploy(site.inventory, "deploys/tls.py") == {"web1": []}
 
 
+def test_an_acme_server_that_cannot_reach_the_droplet_is_asked_once_more(site: Site) -> None:
+    def asked(most: int) -> tuple[int, int]:
+        """Refuse up to `most` connections to port 80; the run's status, and how many were refused."""
+        # With a new account: an old one's names need not be shown to be ours again.
+        site.place.ssh("web1", "cd /etc/letsencrypt && rm -r accounts renewal/podcast.conf")
+        chain = "add chain inet away in { type filter hook input priority -10; }"
+        few = f"limit rate {most}/hour burst {most} packets"
+        rule = f"tcp dport 80 tcp flags & (syn | ack) == syn {few} counter reject with tcp reset"
+        site.place.ssh("web1", f"nft 'add table inet away; {chain}; add rule inet away in {rule}'")
+        done = site.place.run("pyinfra", site.inventory, "deploys/tls.py", "-y", check=False)
+        rules = json.loads(site.place.ssh("web1", "nft -j list table inet away; nft delete table inet away"))
+        counted = next(
+            part["counter"]["packets"]
+            for one in rules["nftables"]
+            for part in one.get("rule", {}).get("expr", [])
+            if "counter" in part
+        )
+        assert site.answers()
+        assert done.returncode == 0 or "connect: connection refused" in done.stderr, done.stderr
+        return done.returncode, counted
+
+    # Pebble asks three times at once for each of its two names, and gives up at the first that fails.
+    status, refused = asked(1)
+    assert (status, refused) == (0, 1)
+    assert site.place.deploy(site.inventory, "deploys/tls.py") == {"web1": []}
+    status, refused = asked(1000)
+    assert status == 1 and refused >= 4
+    site.place.deploy(site.inventory, "deploys/tls.py")
+    assert site.place.deploy(site.inventory, "deploys/tls.py") == {"web1": []}
+
+
 @pytest.mark.parametrize(
     ("deploy", "edit", "word"),
     [
@@ -239,7 +270,7 @@ def test_a_mongod_that_does_not_come_up_gets_its_last_configuration_back(site: S
     crowd = site.refused(fault, "mongodb", edit, words=["Cannot assign requested address"])
     # It has to be restarted to see it: what needs MongoDB fails until it runs as before, and nothing else.
     assert {answer.kind for answer in crowd.failed} <= {"page", "new"}, crowd.table()
-    assert (outage(crowd) or 0) < 90, crowd.table()
+    assert (outage(crowd) or 0) < 180, crowd.table()
     assert site.place.ssh("web1", "systemctl is-active mongod").strip() == "active"
 
 
