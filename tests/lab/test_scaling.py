@@ -11,7 +11,7 @@ import pytest
 from smallfleet.cloud.client import Client
 from smallfleet.lab.descriptor import Lab
 from smallfleet.secrets import Secret
-from tests.lab.conftest import BIN, INSTALLED, Workplace, eventually, traces, workplace
+from tests.lab.conftest import BIN, Workplace, eventually, traces, workplace
 from tests.lab.edits import done, predicted, role
 from tests.lab.visitors import TOKEN, Crowd, Site, Visit
 
@@ -93,7 +93,7 @@ def boots(work: Workplace) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grown]:
-    with workplace(tmp_path_factory.mktemp("edge"), INSTALLED) as work:
+    with workplace(tmp_path_factory.mktemp("edge")) as work:  # a plan tells of what a new droplet lacks
         # One machine is all visitors here.
         role("podcast", nginx__rate=None, nginx__cache=None, app__watch=2, uwsgi__harakiri=5)(work)
         (work.directory / "deploys/away.py").write_text(AWAY)
