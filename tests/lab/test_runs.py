@@ -206,7 +206,11 @@ def test_a_broken_lock_stops_its_run_before_the_next_step(place: Workplace) -> N
     with timed() as seconds:
         said = place.run("fleet", "lock", "break", SMALL, "--force").stderr
         assert "is alive" in said and "wait=600" in said
+        for droplet in ("web1", "db"):
+            place.ssh(droplet, "touch /run/go")
         assert run.ends() == 1
+    for droplet in ("web1", "db"):
+        place.ssh(droplet, "rm /run/go")
     note("A lock that is broken", "fleet lock break --force", run, seconds(), "broke the lock")
     assert "broke the lock" in run.said and "Traceback" not in run.said, run.said
     assert "pyinfra error: stopped: " in run.said, run.said  # the sentence alone, without a place in gevent
