@@ -56,17 +56,15 @@ globals().update(fleet.groups())
 """
 
 
-def finished(
-    command: list[str], what: str, seconds: float = HUNG, **options: Any
-) -> subprocess.CompletedProcess[str]:
+def finished(command: list[str], what: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with no input. One that hangs ends the test and shows how far it came."""
     try:
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, **options
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HUNG, **options
         )
     except subprocess.TimeoutExpired as hung:
         said = [(part or b"").decode(errors="replace")[-6000:] for part in (hung.stdout, hung.stderr)]
-        pytest.fail(f"{what} has not ended within {seconds:.0f} s\n{said[0]}\n{said[1]}", pytrace=False)
+        pytest.fail(f"{what} has not ended within {HUNG:.0f} s\n{said[0]}\n{said[1]}", pytrace=False)
 
 
 def what_failed(said: str) -> str:
@@ -104,10 +102,10 @@ class Workplace:
         own = {"SMALLFLEET_LAB": self.lab, "SMALLFLEET_LAB_PACKAGES": self.packages}
         return {**os.environ, **own, "PYINFRA_PROGRESS": "off"}
 
-    def run(self, *words: str, check: bool = True, timeout: float = HUNG) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command of the venv in this workplace; a failure shows its output."""
         command = [str(BIN / words[0]), *words[1:]]
-        done = finished(command, " ".join(words), timeout, cwd=self.directory, env=self.environment())
+        done = finished(command, " ".join(words), cwd=self.directory, env=self.environment())
         if check and done.returncode:
             said = f"{done.stdout[-6000:]}\n{done.stderr[-12000:]}\n{what_failed(done.stderr)}"
             pytest.fail(f"{' '.join(words)} ended {done.returncode}\n{said}", pytrace=False)

@@ -47,7 +47,7 @@ class Pair:
             site = Site(droplet, "podcast.example.com", where)
             visits.append(Visit(site, "page", "/episodes/patch-day", rate=5, shows="Patch day"))
             visits.append(Visit(site, "new", "/health", rate=5, fresh=True, shows="ok"))
-        return Crowd(Lab.load(self.work.lab).ca, visits, most=60_000, seconds=1800)
+        return Crowd(Lab.load(self.work.lab).ca, visits)
 
     def listing(self, droplet: str) -> list[dict]:
         return json.loads(self.work.ssh(droplet, "smallfleet-release list podcast"))

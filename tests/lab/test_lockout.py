@@ -91,7 +91,7 @@ class Bare:
             Visit(site, "new", "/files/one.txt", rate=5, fresh=True, shows="one"),
         ]
         lab = Lab.load(self.place.lab)
-        return Crowd(lab.ca, visits, most=60_000, seconds=1800, namespace=lab.namespace)
+        return Crowd(lab.ca, visits, namespace=lab.namespace)
 
     def undone(self, fault: str, cause: str, deploy: str = DOORS, at_once: bool = False) -> str:
         """Run a change that locks out: an error at its end, and all is as it was; what the owner is told.

@@ -108,7 +108,7 @@ def test_a_patch_day_under_load(place: Workplace, capsys: pytest.CaptureFixture[
     assert "Debian-Security" in planned.stderr and re.search(r"mongo\b.*maintenance of", planned.stderr)
     before = boots(place)
 
-    with Crowd(Lab.load(place.lab).ca, visits(place), most=200_000, seconds=3600) as crowd:
+    with Crowd(Lab.load(place.lab).ca, visits(place)) as crowd:
         crowd.wait_for(500)
         done = place.run("fleet", "patch", INVENTORY, "-y")
         crowd.wait_for(len(crowd.answers) + 500)

@@ -101,8 +101,6 @@ class Place:
                 Visit(site, "page", "/episodes/patch-day", rate=rate / 2, visitors=3, shows="Patch day"),
                 Visit(site, "fresh", "/feed.rss", rate=rate / 2, visitors=3, fresh=True, shows="<rss"),
             ],
-            most=60_000,
-            seconds=1800,
         )
 
 

@@ -45,7 +45,7 @@ def crowd(place: Workplace) -> Crowd:
         Visit(site, "read JSON", path, rate=5, visitors=2),
         Visit(site, "write", path, rate=6, visitors=2, method="POST", body=note, status=201),
     ]
-    return Crowd(Lab.load(place.lab).ca, visits, most=100_000, seconds=3600)
+    return Crowd(Lab.load(place.lab).ca, visits)
 
 
 def state_of(place: Workplace, member: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,24 @@ class Site:
             for file, text in kept.items():
                 (self.place.directory / file).write_text(text)
 
+    @contextlib.contextmanager
+    def refusing(self, hook: str, rule: str) -> Iterator[Callable[[], int]]:
+        """Have an nftables rule on the droplet; yields what says how many packets its counter has."""
+        table = f"table inet refusing {{ chain some {{ type filter hook {hook} priority -10; {rule}; }}; }}"
+        self.place.ssh("web1", f"nft '{table}'")
+
+        def refused() -> int:
+            return int(
+                self.place.ssh(
+                    "web1", "nft list table inet refusing | grep -oP '(?<=counter packets )[0-9]+'"
+                )
+            )
+
+        try:
+            yield refused
+        finally:
+            self.place.ssh("web1", "nft delete table inet refusing")
+
     def configuration(self) -> str:
         """All that a reboot would start with, by hash; what was armed; and what runs."""
         files = "/etc/nginx/nginx.conf /etc/nginx/sites /etc/ssh /etc/sudoers.d /etc/nftables.conf"
@@ -65,7 +83,7 @@ class Site:
             Visit(site, "new", "/health", rate=5, fresh=True, shows="ok"),
             Visit(site, "file", "/static/site.css", rate=5, fresh=True),
         ]
-        return Crowd(Lab.load(self.place.lab).ca, visits, most=60_000, seconds=1800)
+        return Crowd(Lab.load(self.place.lab).ca, visits)
 
     def refused(self, fault: str, deploy: str, *edits: tuple[str, str, str], words: list[str]) -> Crowd:
         """Run a deploy with bad files: it fails, says these words, and leaves everything as it was.
@@ -201,11 +219,8 @@ def test_what_is_left_of_a_certificate_keeps_no_new_one_away(site: Site, gone: s
 def test_a_certificate_whose_renewal_is_lost_is_kept_until_there_is_a_new_one(site: Site) -> None:
     site.place.ssh("web1", "rm /etc/letsencrypt/renewal/podcast.conf")
     # Its ACME server is away.
-    chain = "add chain inet away out { type filter hook output priority 0; }"
-    rules = f"add table inet away; {chain}; add rule inet away out tcp dport 14000 reject"
-    site.place.ssh("web1", f"nft '{rules}'")
-    done = site.place.run("pyinfra", site.inventory, "deploys/tls.py", "-y", check=False)
-    site.place.ssh("web1", "nft delete table inet away")
+    with site.refusing("output", "tcp dport 14000 reject"):
+        done = site.place.run("pyinfra", site.inventory, "deploys/tls.py", "-y", check=False)
     assert done.returncode != 0, done.stdout
     assert site.answers()
     site.place.ssh("web1", "cd /etc/letsencrypt && openssl x509 -in live/podcast/cert.pem -noout -checkend 0")
@@ -218,18 +233,11 @@ def test_an_acme_server_that_cannot_reach_the_droplet_is_asked_once_more(site: S
         """Refuse up to `most` connections to port 80; the run's status, and how many were refused."""
         # With a new account: an old one's names need not be shown to be ours again.
         site.place.ssh("web1", "cd /etc/letsencrypt && rm -r accounts renewal/podcast.conf")
-        chain = "add chain inet away in { type filter hook input priority -10; }"
         few = f"limit rate {most}/hour burst {most} packets"
         rule = f"tcp dport 80 tcp flags & (syn | ack) == syn {few} counter reject with tcp reset"
-        site.place.ssh("web1", f"nft 'add table inet away; {chain}; add rule inet away in {rule}'")
-        done = site.place.run("pyinfra", site.inventory, "deploys/tls.py", "-y", check=False)
-        rules = json.loads(site.place.ssh("web1", "nft -j list table inet away; nft delete table inet away"))
-        counted = next(
-            part["counter"]["packets"]
-            for one in rules["nftables"]
-            for part in one.get("rule", {}).get("expr", [])
-            if "counter" in part
-        )
+        with site.refusing("input", rule) as refused:
+            done = site.place.run("pyinfra", site.inventory, "deploys/tls.py", "-y", check=False)
+            counted = refused()
         assert site.answers()
         assert done.returncode == 0 or "connect: connection refused" in done.stderr, done.stderr
         return done.returncode, counted

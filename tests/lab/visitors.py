@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from tests.lab.conftest import PATIENCE
+
 CLONE_NEWNET = 0x40000000
 TOKEN = "{token}"  # in a visit's path or body: a text of this request alone, which the answer must then show
 _tokens = itertools.count(1)
@@ -102,8 +104,8 @@ class Crowd:
 
     ca: str  # the PEM bundle that sites' certificates verify against
     visits: Sequence[Visit]
-    most: int = 100_000
-    seconds: float = 1800.0
+    most: int = 200_000
+    seconds: float = 3600.0
     namespace: str | None = None  # the network namespace that they come from; None for this machine's own
     answers: list[Answer] = field(default_factory=list)
 
@@ -137,7 +139,7 @@ class Crowd:
         """Seconds since the crowd began, as in `Answer.at`."""
         return time.monotonic() - self._began
 
-    def wait_for(self, count: int, seconds: float = 600.0) -> None:
+    def wait_for(self, count: int, seconds: float = PATIENCE) -> None:
         """Wait until `count` answers are in; AssertionError if that takes longer than `seconds`."""
         end = time.monotonic() + seconds
         while len(self.answers) < count:
