@@ -152,7 +152,8 @@ def first(count: int, wanted: argparse.Namespace, results: Results) -> None:
                     run = WAYS[name](rooms, rooms.fleet()).run(0)
                 finally:
                     os.chdir(PROJECT)
-                    rooms.down()
+                    if not wanted.keep:
+                        rooms.down()
             check("first", name, run)
             figure.add(run)
             say(f"{count} droplets, first, {name}: {run.seconds:.1f} s, {run.changes} changes")
