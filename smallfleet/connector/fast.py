@@ -34,6 +34,7 @@ from smallfleet.connector.scripts import make_known
 from smallfleet.connector.shell import Question, Shell
 
 PLAIN = "SMALLFLEET_CONNECTOR"  # environment: "plain" makes it pyinfra's own SSH
+AT_LOGIN = 16  # hosts that may log in at once within the time that pyinfra gives one
 COUNTS = "SMALLFLEET_CONNECTOR_COUNTS"  # environment: a file that gets a line of JSON for each droplet
 
 # A fact with one of these goes through SSHConnector.
@@ -84,6 +85,17 @@ class FastSSHConnector(SSHConnector):
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
         yield f"@fastssh/{name}", {"ssh_hostname": name}, []
+
+    def make_paramiko_kwargs(self) -> dict[str, Any]:
+        """pyinfra's own; the more hosts log in at once, the longer each may take.
+
+        paramiko ends a login whose keys are not exchanged within the time for the TCP connection ("No
+        existing session"), and the exchanges of all hosts share this one Python.
+        """
+        kwargs = super().make_paramiko_kwargs()
+        if "timeout" in kwargs:  # CONNECT_TIMEOUT
+            kwargs["timeout"] *= max(1, len(self.state.inventory) / AT_LOGIN)
+        return kwargs
 
     def connect(self) -> None:
         if self._fast:
