@@ -34,8 +34,9 @@ from smallfleet.connector.scripts import make_known
 from smallfleet.connector.shell import Question, Shell
 
 PLAIN = "SMALLFLEET_CONNECTOR"  # environment: "plain" makes it pyinfra's own SSH
-AT_LOGIN = 16  # hosts that may log in at once within the time that pyinfra gives one
 COUNTS = "SMALLFLEET_CONNECTOR_COUNTS"  # environment: a file that gets a line of JSON for each droplet
+
+LOGINS = 16  # hosts that may log in at once within the time that pyinfra gives one
 
 # A fact with one of these goes through SSHConnector.
 WISHES = ("_stdin", "_get_pty", "_timeout", "_sudo_password", "_su_password")
@@ -94,7 +95,7 @@ class FastSSHConnector(SSHConnector):
         """
         kwargs = super().make_paramiko_kwargs()
         if "timeout" in kwargs:  # CONNECT_TIMEOUT
-            kwargs["timeout"] *= max(1, len(self.state.inventory) / AT_LOGIN)
+            kwargs["timeout"] *= max(1, len(self.state.inventory) / LOGINS)
         return kwargs
 
     def connect(self) -> None:

@@ -12,11 +12,10 @@ from pathlib import Path
 import gevent
 import pytest
 from gevent.os import tp_read, tp_write
-from pyinfra.api import Config, Inventory, State
 from pyinfra.connectors.util import CommandOutput
 
 from smallfleet.connector import asker, learned, memory
-from smallfleet.connector.fast import FastSSHConnector, _output_of
+from smallfleet.connector.fast import _output_of
 from smallfleet.connector.memory import AHEAD_AFTER_CHANGE, Changes, Memory, age_of
 from smallfleet.connector.pace import MANY, Pace
 from smallfleet.connector.shell import Question, Shell
@@ -302,12 +301,3 @@ def test_a_droplet_that_does_not_answer_holds_the_others_for_seconds_only() -> N
     pace.ask(MANY, lambda: [silent])
     assert pace.ask(MANY, lambda: [Question("next")])
     silent.lose()
-
-
-@pytest.mark.parametrize(("hosts", "seconds"), [(1, 10), (16, 10), (64, 40)])
-def test_the_more_hosts_log_in_at_once_the_longer_each_may_take(hosts: int, seconds: int) -> None:
-    names = [f"@fastssh/host{number}" for number in range(hosts)]
-    state = State(Inventory((names, {})), Config(CONNECT_TIMEOUT=10))
-    for host in state.inventory:
-        assert isinstance(host.connector, FastSSHConnector)
-        assert host.connector.make_paramiko_kwargs()["timeout"] == seconds
