@@ -179,13 +179,12 @@ class FastSSHConnector(SSHConnector):
             self._ahead.join()  # it may be among what is not sent yet
             self._ahead = None
         stage = self._stage()
-        known = remember and self._memory.recall(raw, stage) is not None
+        known = remember and self._memory.use(raw, stage) is not None
         if remember and learn:
             self._memory.note(raw)
         question = self._memory.recall(raw, stage) if remember else None
         if question is None:
-            ahead = [one for one in self._memory.ahead(stage) if one != raw] if remember else []
-            sent = self._send([raw, *ahead], remember)
+            sent = self._send([raw, *(self._memory.ahead(stage, raw) if remember else [])], remember)
             question = sent[0] if sent else None
         if question is None or not question.wait():
             return None
@@ -196,6 +195,8 @@ class FastSSHConnector(SSHConnector):
         """Ask in one go, when it is the droplet's turn; no questions where there is no shell."""
         if not commands:
             return []
+        if self._changes.count:  # pyinfra waits for all droplets now, and the first one's answers grow old
+            return self._send_now(commands, remember)
         return self._pace.ask(len(commands), lambda: self._send_now(commands, remember))
 
     def _send_now(self, commands: list[str], remember: bool) -> list[Question]:

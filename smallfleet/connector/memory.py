@@ -87,6 +87,8 @@ class Memory:
         self._answers: dict[str, Answer] = {}
         self._ahead: int | None = None  # how many to ask ahead; None: all
         self._ahead_at = 0  # the count of changes at which that was set
+        self._slow = False  # some of them grew old before pyinfra came to them, since then
+        self._unused: set[str] = set()  # what was asked ahead last, and pyinfra has not come to
         self.asked: list[str] = []  # the order of this run
 
     def recall(self, command: str, stage: Any) -> Question | None:
@@ -108,14 +110,29 @@ class Memory:
             if command in self._order:
                 self._at = self._order.index(command) + 1
 
-    def ahead(self, stage: Any) -> list[str]:
-        """What to ask along with the question that is asked now: what came after it last time, once each."""
+    def use(self, command: str, stage: Any) -> Question | None:
+        """`recall`, for pyinfra, which has come to it."""
+        question = self.recall(command, stage)
+        if question is not None:
+            self._unused.discard(command)
+        return question
+
+    def ahead(self, stage: Any, command: str | None = None) -> list[str]:
+        """What to ask along with `command`, which is asked now: what came after it last time, once each."""
         if self._changes.count != self._ahead_at:
-            self._ahead_at, self._ahead = self._changes.count, AHEAD_AFTER_CHANGE
+            self._ahead_at, self._ahead, self._slow = self._changes.count, AHEAD_AFTER_CHANGE, False
         elif self._ahead is not None:
-            self._ahead *= 2
-        following = [c for c in dict.fromkeys(self._order[self._at :]) if self.recall(c, stage) is None]
-        return following[: self._ahead]
+            old = sum(self.recall(one, stage) is None for one in self._unused)
+            # As many as pyinfra came to in time: among many droplets it is a while before it has come to all.
+            self._ahead = self._ahead - old if old else self._ahead + 1 if self._slow else self._ahead * 2
+            self._slow |= old > 0
+        following = [
+            one
+            for one in dict.fromkeys(self._order[self._at :])
+            if one != command and self.recall(one, stage) is None
+        ][: self._ahead]
+        self._unused = set(following)
+        return following
 
     def forget(self) -> None:
         self._answers.clear()

@@ -224,14 +224,46 @@ def test_what_is_asked_ahead_follows_the_last_run() -> None:
     known.note("q0")
     changes.count += 1
     known.note("q4")
-    assert known.ahead(False) == order[5 : 5 + AHEAD_AFTER_CHANGE]
+    ahead = known.ahead(False, "q4")
+    assert ahead == order[5 : 5 + AHEAD_AFTER_CHANGE]
+    known.keep([answered(one) for one in ["q4", *ahead]], changes.count, False)
+    for one in ahead:
+        assert known.use(one, False)
+        known.note(one)
     known.note("q9")
-    assert known.ahead(False) == order[10 : 10 + 2 * AHEAD_AFTER_CHANGE]
+    assert known.ahead(False, "q9") == order[10 : 10 + 2 * AHEAD_AFTER_CHANGE]
     changes.count += 1
     known.note("never asked before")
     assert len(known.ahead(False)) == AHEAD_AFTER_CHANGE
     known.note("q19")
     assert known.ahead(False) == []
+
+
+def test_no_more_is_asked_ahead_after_a_change_than_pyinfra_comes_to_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, asks, asked_at_once = 100.0, 0, []
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    changes = Changes()
+    order = [f"q{number}" for number in range(60)]
+    known = Memory(changes, order)
+    changes.count += 1
+    for one in order:  # as the connector does
+        now += 0.3  # what pyinfra needs to come to the next question, on all droplets
+        known.note(one)
+        if known.use(one, False) is None:
+            ahead = known.ahead(False, one)
+            known.keep([answered(each) for each in [one, *ahead]], changes.count, False)
+            asked_at_once.append(1 + len(ahead))
+            asks += 1 + len(ahead)
+    in_time = int(memory.AGE_AFTER_CHANGE / 0.3) + 1
+    assert asked_at_once[:2] == [1 + AHEAD_AFTER_CHANGE, 1 + 2 * AHEAD_AFTER_CHANGE]
+    assert max(asked_at_once[2:]) <= in_time + 1, "one more is tried, now and then"
+    assert asks <= 1.25 * len(order), "hardly any was asked for nothing"
+    assert len(asked_at_once) < len(order) / 4
+    changes.count += 1
+    known.note("q0")
+    assert len(known.ahead(False, "q0")) == AHEAD_AFTER_CHANGE, "after a change it begins anew"
 
 
 def test_the_order_is_kept_for_the_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
