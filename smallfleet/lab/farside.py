@@ -38,7 +38,8 @@ class FarSide:
             lab.namespace,
             [
                 *("git", "daemon", "--reuseaddr", "--export-all", f"--listen={lab.gateway}"),
-                *(f"--base-path={self.git}", str(self.git)),
+                # All droplets may ask at once, as they may a real host; git's own 32 turns the others away.
+                *("--max-connections=256", f"--base-path={self.git}", str(self.git)),
             ],
             logs / "git.log",
             {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"},
