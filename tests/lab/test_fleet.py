@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 
+from smallfleet.lab.descriptor import Lab
 from tests.lab.conftest import SITES, Workplace, all_answer, eventually
 
 INVENTORY = "inventory/lab.py"
@@ -87,6 +88,13 @@ def test_the_connector_plans_and_does_what_plain_ssh_does(
             said.append([(one["name"], sorted(one["hosts_with_change"])) for one in plan])
             said.append(fleet.deploy(INVENTORY, "deploys/site.py"))
         assert said == (first := first or said)
+
+
+def test_the_labs_git_server_turns_nobody_away(fleet: Workplace) -> None:
+    # As the droplets of a large fleet ask, all at once; `git daemon` by itself lets 32 in.
+    listing = f"git ls-remote -- git://{Lab.load(fleet.lab).gateway}/podcast.git main >/dev/null"
+    asking = f'for one in $(seq 64); do {listing} & asked="$asked $!"; done'
+    assert fleet.ssh("podcast", f"{asking}; for one in $asked; do wait $one || echo lost; done") == ""
 
 
 def test_mongodb_is_closed_from_outside(fleet: Workplace) -> None:
