@@ -179,12 +179,13 @@ class FastSSHConnector(SSHConnector):
             self._ahead.join()  # it may be among what is not sent yet
             self._ahead = None
         stage = self._stage()
-        known = remember and self._memory.use(raw, stage) is not None
+        question = self._memory.use(raw, stage) if remember else None
+        known = question is not None
         if remember and learn:
             self._memory.note(raw)
-        question = self._memory.recall(raw, stage) if remember else None
         if question is None:
-            sent = self._send([raw, *(self._memory.ahead(stage, raw) if remember else [])], remember)
+            ahead = self._memory.ahead(stage, raw) if remember else []
+            sent = self._send([raw, *ahead], remember)
             question = sent[0] if sent else None
         if question is None or not question.wait():
             return None

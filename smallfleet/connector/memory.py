@@ -87,7 +87,7 @@ class Memory:
         self._answers: dict[str, Answer] = {}
         self._ahead: int | None = None  # how many to ask ahead; None: all
         self._ahead_at = 0  # the count of changes at which that was set
-        self._slow = False  # some of them grew old before pyinfra came to them, since then
+        self._grew_old = False  # whether some did before pyinfra came to them, since then
         self._unused: set[str] = set()  # what was asked ahead last, and pyinfra has not come to
         self.asked: list[str] = []  # the order of this run
 
@@ -120,12 +120,9 @@ class Memory:
     def ahead(self, stage: Any, command: str | None = None) -> list[str]:
         """What to ask along with `command`, which is asked now: what came after it last time, once each."""
         if self._changes.count != self._ahead_at:
-            self._ahead_at, self._ahead, self._slow = self._changes.count, AHEAD_AFTER_CHANGE, False
+            self._ahead_at, self._ahead, self._grew_old = self._changes.count, AHEAD_AFTER_CHANGE, False
         elif self._ahead is not None:
-            old = sum(self.recall(one, stage) is None for one in self._unused)
-            # As many as pyinfra came to in time: among many droplets it is a while before it has come to all.
-            self._ahead = self._ahead - old if old else self._ahead + 1 if self._slow else self._ahead * 2
-            self._slow |= old > 0
+            self._ahead = self._as_many_as_are_used(self._ahead, stage)
         following = [
             one
             for one in dict.fromkeys(self._order[self._at :])
@@ -133,6 +130,14 @@ class Memory:
         ][: self._ahead]
         self._unused = set(following)
         return following
+
+    def _as_many_as_are_used(self, before: int, stage: Any) -> int:
+        """How many to ask ahead after `before`: what grows old among many droplets was asked for nothing."""
+        old = sum(self.recall(one, stage) is None for one in self._unused)
+        if old:
+            self._grew_old = True
+            return before - old
+        return before + 1 if self._grew_old else 2 * before
 
     def forget(self) -> None:
         self._answers.clear()
