@@ -64,8 +64,9 @@ def begin(fleet: Fleet, words: Sequence[str], limit: Iterable[str]) -> Note:
     """The note of a run that begins now. `words`: its command line; `limit`: its droplets."""
     began = now()
     return {
-        # Sorts by time; the rest tells two of one second apart.
-        "id": f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        # Sorts by time, to the millisecond: a run may end within the second in which it began, and another
+        # begin. The rest tells two of one millisecond apart.
+        "id": f"{began:%Y%m%dT%H%M%SZ}-{began.microsecond // 1000:03d}{secrets.token_hex(2)}",
         "fleet": fleet.name,
         "who": who(),
         "command": said(words),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from smallfleet import Fleet, FleetError, programs
 from smallfleet.cloud import claim
 from smallfleet.cloud.claim import Claim, Claimed
+from smallfleet.runs import note as notes
 from smallfleet.runs.note import begin, said, turn_of
 from smallfleet.runs.record import masked
 from smallfleet.runs.remote import merged
@@ -225,6 +227,18 @@ def test_a_record_is_masked() -> None:
 def test_a_note_says_whose_turn_it_is(fleet: Fleet) -> None:
     told = turn_of(begin(fleet, ["pyinfra", "x.py", "deploys/site.py"], ["web"]))
     assert "@" in told and "pyinfra x.py deploys/site.py" in told and ", for " in told
+
+
+def test_runs_of_one_second_are_in_the_order_of_their_beginnings(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon, ids = datetime(2026, 1, 1, 12, tzinfo=UTC), []
+    for milliseconds in range(0, 1100, 20):
+        began = noon + timedelta(milliseconds=milliseconds)
+        monkeypatch.setattr(notes, "now", lambda began=began: began)
+        ids.append(begin(fleet, [], [])["id"])
+    assert ids == sorted(ids) and ids[0].startswith("20260101T120000Z-000")
+    assert [run["id"] for run in merged({"web": [note(id) for id in ids]})] == ids[::-1]
 
 
 def test_what_droplets_remember_is_one_record_for_each_run() -> None:
