@@ -71,8 +71,10 @@ def silence(place: Workplace, droplets: list[str]) -> Iterator[None]:
     ports = {line.split()[-1].rsplit(":", 1)[1] for d in droplets for line in place.ssh(d, ask).splitlines()}
     inside = ["ip", "netns", "exec", Lab.load(place.lab).namespace, "nft"]
     chain = "type filter hook forward priority -400; policy accept;"
+    # With port 22 at the other end: the kernel gives a visitor of port 443 the same port of this end.
     match = f"{{ {', '.join(ports)} }} drop"
-    rules = f"table inet silence {{ chain cut {{ {chain} tcp sport {match}; tcp dport {match}; }}; }}"
+    both = f"tcp dport 22 tcp sport {match}; tcp sport 22 tcp dport {match};"
+    rules = f"table inet silence {{ chain cut {{ {chain} {both} }}; }}"
     subprocess.run([*inside, rules], check=True)
     try:
         yield
