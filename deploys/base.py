@@ -61,7 +61,7 @@ checked.file(
     dest="/etc/ssh/sshd_config.d/01-smallfleet.conf",
     content=checked.render(TEMPLATES / "ssh/smallfleet.conf.j2", ssh=base.ssh),
     check="sshd -t -f {candidate}",
-    after="sshd -t && systemctl try-reload-or-restart ssh.service",
+    after=f"sshd -t && {guarded.RESTART_SSHD}",
     undo_seconds=base.undo_seconds,
 )
 

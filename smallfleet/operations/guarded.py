@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pyinfra.api.state import State
 
 ARRIVED = "/usr/local/sbin/.smallfleet-undo.new"  # it puts itself in place
+# Sessions live on. Not a reload: systemctl would not wait until sshd has read its files, and a login that
+# still met the old ones would confirm the new ones. The starts are not counted: systemd refuses the sixth.
+RESTART_SSHD = "{ systemctl reset-failed ssh.service || true; } && systemctl try-restart ssh.service"
 GRACE = 60  # seconds for an undo to be made and seen, after its time has come
 
 
@@ -151,10 +154,12 @@ def user(user: str, undo_seconds: int, **words: Any) -> Commands:
 def shell(commands: list[str], undo_seconds: int, what: str) -> Commands:
     """Shell commands that touch sshd, users, keys, sudo or the firewall, undone if they lock the owner out.
 
-    As server.shell they are run each time.
+    As server.shell they are run each time. sshd is restarted after them, so that the fresh connection meets
+    it as it is now.
 
     + commands: what to run
     + undo_seconds: the droplet goes back by itself after so many
     + what: what they change, in the owner's words
     """
-    yield from guarded([StringCommand(command) for command in commands], what, undo_seconds)
+    words = [*commands, RESTART_SSHD]
+    yield from guarded([StringCommand(command) for command in words], what, undo_seconds)
