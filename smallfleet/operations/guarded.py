@@ -161,5 +161,5 @@ def shell(commands: list[str], undo_seconds: int, what: str) -> Commands:
     + undo_seconds: the droplet goes back by itself after so many
     + what: what they change, in the owner's words
     """
-    words = [*commands, RESTART_SSHD]
-    yield from guarded([StringCommand(command) for command in words], what, undo_seconds)
+    change = [StringCommand(command) for command in [*commands, RESTART_SSHD]]
+    yield from guarded(change, what, undo_seconds)

@@ -20,6 +20,7 @@ from smallfleet.facts.files import FileState
 from smallfleet.facts.system import Container
 from smallfleet.model.fleet import Fleet
 from smallfleet.operations.called import called
+from smallfleet.operations.guarded import RESTART_SSHD
 from smallfleet.plan import again, markdown, model, tree
 from smallfleet.plan.answers import answer
 from smallfleet.plan.blast import blast_radius
@@ -99,7 +100,8 @@ def test_a_service_that_will_run_runs_for_what_comes_after() -> None:
 @pytest.mark.parametrize(
     ("command", "effects"),
     [
-        ("sshd -t && systemctl try-reload-or-restart ssh.service", [("reload", "ssh.service")]),
+        (f"sshd -t && {RESTART_SSHD}", [("restart", "ssh.service")]),
+        ("nft -c -f x && systemctl try-reload-or-restart a.service", [("reload", "a.service")]),
         ("systemctl --no-block restart mongod", [("restart", "mongod.service")]),
         ("systemctl daemon-reload", []),
         ("if ! systemctl reload-or-restart nginx; then exit 1; fi", [("reload", "nginx.service")]),
